@@ -1,0 +1,73 @@
+"""How much a cluster can take, and how much of it is taken: the only capacity arithmetic.
+
+Serving capacity is counted in slots, the calls a model pool runs at once. A figure is worth
+as much as its source: fresh figures count whole, stale ones are discounted, and of a lost
+cluster only the inventory's declared bound is left.
+"""
+
+from dataclasses import dataclass
+
+from federation.liveness import Liveness, liveness
+from federation.model import Belief, ModelPool
+
+STALE_DISCOUNT = 0.7  # Of the slots last reported: it may have lost replicas since.
+SLOTS_UNDECLARED = 32  # For a pool that nobody has said anything about.
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """Slots of one (cluster, model) and the load that others put on it, at one instant."""
+
+    slots: float
+    load_of_others: float  # Running and waiting there, less our own calls at the time of the report.
+    waiting: int
+    kv_cache_utilization: float
+    ready: bool  # False: a fresh report says that no replica is ready.
+
+
+def belief_liveness(belief: Belief, now: float) -> Liveness:
+    """Liveness of the heartbeat that we hold, if any."""
+    interval_s = belief.heartbeat.interval_ms / 1000 if belief.heartbeat is not None else 1.0
+    return liveness(belief.arrived_at, interval_s, belief.advanced, now)
+
+
+def pool_of(belief: Belief, model: str) -> ModelPool | None:
+    """What the heartbeat says about a model."""
+    if belief.heartbeat is None:
+        return None
+    return next((pool for pool in belief.heartbeat.pools if pool.model == model), None)
+
+
+def models_of(belief: Belief) -> frozenset[str]:
+    """The models a cluster serves: what it reports, else what is declared of it.
+
+    A report counts only within what the inventory declares, where it declares anything.
+    """
+    declared = frozenset(belief.spec.models)
+    if belief.heartbeat is None:
+        return declared
+    reported = frozenset(pool.model for pool in belief.heartbeat.pools if pool.replicas_desired or pool.replicas_ready)
+    return reported & declared if declared else reported
+
+
+def capacity(belief: Belief, model: str, alive: Liveness) -> Capacity:
+    """Slots and foreign load of `model` at this cluster."""
+    declared = belief.spec.models.get(model)
+    pool = pool_of(belief, model)
+    if pool is None or alive is Liveness.LOST:
+        if declared is not None:
+            slots = float(declared.slots)
+        else:
+            slots = STALE_DISCOUNT * pool.slots if pool is not None and pool.slots else float(SLOTS_UNDECLARED)
+        return Capacity(slots=slots, load_of_others=0.0, waiting=0, kv_cache_utilization=0.0, ready=True)
+    slots = float(pool.slots if declared is None else min(pool.slots, declared.slots))
+    if alive is Liveness.STALE:
+        slots *= STALE_DISCOUNT
+    own_then = belief.own_at_arrival.get(model, 0)
+    return Capacity(
+        slots=slots,
+        load_of_others=max(0.0, float(pool.running + pool.waiting - own_then)),
+        waiting=pool.waiting,
+        kv_cache_utilization=pool.kv_cache_utilization_max,
+        ready=pool.replicas_ready > 0 or alive is not Liveness.FRESH,
+    )

@@ -1,0 +1,116 @@
+"""The inventory: the clusters as declared, and where their heartbeat keys are.
+
+    clusters:
+      - name: us-central1-a
+        region: us-central1
+        endpoint: https://10.1.0.5:443
+        models: {llama-3.1-8b: {slots: 512}}
+        heartbeat_keys: [{id: k1, secret_file: /etc/tradewind/us-central1-a.key}]
+    residency:
+      eu: [europe-west1, europe-west4]
+
+Identity and endpoint of a cluster come from here and nowhere else; Terraform renders the
+file. This module knows its shape and its rules; reading it is the shell's.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from urllib.parse import urlsplit
+
+import msgspec
+
+from federation.model import ClusterSpec, DeclaredPool
+
+NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+SLOTS_MAX = 1_000_000
+
+
+class KeySource(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where one heartbeat key is: in a file or in an environment variable, as hex or text."""
+
+    id: str
+    secret_file: str | None = None
+    secret_env: str | None = None
+
+
+class ClusterRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One cluster."""
+
+    name: str
+    region: str
+    endpoint: str
+    models: dict[str, DeclaredPool] = {}
+    probe_path: str = "/health"
+    heartbeat_keys: tuple[KeySource, ...] = ()
+
+
+class Inventory(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The whole file."""
+
+    clusters: tuple[ClusterRow, ...]
+    residency: dict[str, tuple[str, ...]] = {}
+
+    def specs(self) -> Mapping[str, ClusterSpec]:
+        """The clusters by name, as the federation reads them."""
+        return {
+            row.name: ClusterSpec(
+                name=row.name,
+                region=row.region,
+                endpoint=row.endpoint.rstrip("/"),
+                models=row.models,
+                probe_path=row.probe_path,
+            )
+            for row in self.clusters
+        }
+
+
+class Mistake(msgspec.Struct, frozen=True):
+    """One thing that is wrong in a file: where (a path such as `clusters.0.name`) and what to do."""
+
+    path: str
+    message: str
+
+
+def mistakes(inventory: Inventory) -> Iterator[Mistake]:
+    """What the types cannot say: duplicate names, endpoints nobody can dial, keys without a source."""
+    if not inventory.clusters:
+        yield Mistake("clusters", "no cluster is declared; add at least one")
+    seen: dict[str, int] = {}
+    for index, row in enumerate(inventory.clusters):
+        at = f"clusters.{index}"
+        if not NAME.fullmatch(row.name):
+            yield Mistake(f"{at}.name", f"{row.name!r}: use lower-case letters, digits and dashes, at most 63")
+        if row.name in seen:
+            yield Mistake(f"{at}.name", f"{row.name!r} is declared twice (first as clusters.{seen[row.name]})")
+        seen.setdefault(row.name, index)
+        if not row.region:
+            yield Mistake(f"{at}.region", "empty; name the region the cluster is in")
+        if (reason := endpoint_mistake(row.endpoint)) is not None:
+            yield Mistake(f"{at}.endpoint", reason)
+        if not row.probe_path.startswith("/"):
+            yield Mistake(f"{at}.probe_path", f"{row.probe_path!r} does not start with /")
+        for model, pool in row.models.items():
+            if not 0 <= pool.slots <= SLOTS_MAX:
+                yield Mistake(f"{at}.models.{model}.slots", f"{pool.slots} is not within 0 and {SLOTS_MAX}")
+        for number, key in enumerate(row.heartbeat_keys):
+            if (key.secret_file is None) == (key.secret_env is None):
+                yield Mistake(f"{at}.heartbeat_keys.{number}", "give either secret_file or secret_env")
+            if key.id.split() != [key.id]:
+                yield Mistake(f"{at}.heartbeat_keys.{number}.id", f"{key.id!r} is not one word")
+    for name, regions in inventory.residency.items():
+        if not regions:
+            yield Mistake(f"residency.{name}", "no region stands in this class")
+
+
+def endpoint_mistake(endpoint: str) -> str | None:
+    """Why an endpoint cannot be dialled, or None."""
+    try:
+        parts = urlsplit(endpoint)
+        port = parts.port
+    except ValueError as error:
+        return f"{endpoint!r} is not a URL: {error}"
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        return f"{endpoint!r} is not a URL like http://host:port"
+    if parts.username or parts.query or parts.fragment or parts.path not in ("", "/"):
+        return f"{endpoint!r}: give scheme, host and port only"
+    return None if port is None or 0 < port < 65536 else f"{endpoint!r}: no such port"

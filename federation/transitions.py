@@ -1,0 +1,50 @@
+"""What changed between two snapshots, as the lines an operator wants to read: one a change."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from federation.capacity import belief_liveness
+from federation.model import Belief, Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """One change of state. `kind` is stable and low in cardinality; the rest is for people."""
+
+    kind: str
+    cluster: str | None
+    before: str
+    after: str
+    detail: str = ""
+
+
+def transitions(before: Snapshot, after: Snapshot, before_at: float, after_at: float) -> Iterator[Transition]:
+    """Changes of mode, membership, liveness, standing and drains, in cluster order.
+
+    The two instants are needed since liveness changes by time alone.
+    """
+    if before.mode is not after.mode:
+        yield Transition("mode", None, before.mode, after.mode)
+    for name, belief in after.beliefs.items():
+        earlier = before.beliefs.get(name)
+        if earlier is None:
+            yield Transition("inventory", name, "absent", "declared")
+        else:
+            yield from _of_cluster(name, earlier, belief, before_at, after_at)
+    for name in before.beliefs:
+        if name not in after.beliefs:
+            yield Transition("inventory", name, "declared", "removed")
+
+
+def _of_cluster(name: str, before: Belief, after: Belief, before_at: float, after_at: float) -> Iterator[Transition]:
+    alive_before, alive_after = belief_liveness(before, before_at), belief_liveness(after, after_at)
+    if alive_before is not alive_after:
+        yield Transition("liveness", name, alive_before, alive_after)
+    if before.standing.state is not after.standing.state:
+        cause = after.standing.cause
+        yield Transition("standing", name, before.standing.state, after.standing.state, cause or "")
+    if before.drain != after.drain and after.drain is not None:
+        was = "drained" if before.drain is not None and before.drain.active else "serving"
+        now = "drained" if after.drain.active else "serving"
+        if was != now:
+            yield Transition("drain", name, was, now, after.drain.reason)
