@@ -1,0 +1,129 @@
+"""Admission: who calls, what for, and may they? Pure: a head and a body in, a Call or a Failure out."""
+
+import ipaddress
+from collections.abc import Mapping, Sequence
+
+from federation.geography import nearest_region
+from router.body import BadBody, read_fields
+from router.call import RANK, Call, Priority, Tenant
+from router.edge.heads import RequestHead
+from router.errors import Failure, Kind
+
+SESSION_LENGTH_MAX = 256
+DEADLINE_MS_MAX = 24 * 3600 * 1000
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+def admit(
+    *,
+    path: str,
+    head: RequestHead,
+    body: bytes | bytearray,
+    tenant: Tenant,
+    request_id: str,
+    origin: str,
+    residency: Mapping[str, frozenset[str]],
+) -> Call | Failure:
+    """The call that a request makes, narrowed to what its tenant may do.
+
+    `residency` maps the name of a class to its regions; `origin` is where the call comes from.
+    """
+    try:
+        fields = read_fields(body)
+        regions = _regions(head.regions, residency, tenant.regions)
+        priority = _priority(head.priority, tenant.priority_max)
+        deadline_s = _deadline_s(head.deadline_ms)
+    except BadBody as error:
+        return Failure(Kind.BAD_BODY, str(error), error.param)
+    except BadHeader as error:
+        return Failure(Kind.BAD_HEADER, str(error), error.header)
+    if tenant.models is not None and fields.model not in tenant.models:
+        return Failure(Kind.MODEL_NOT_ALLOWED, f"This key may not use the model '{fields.model}'.", "model")
+    session = head.session
+    return Call(
+        id=request_id,
+        path=path,
+        model=fields.model,
+        origin=origin,
+        stream=bool(fields.stream),
+        regions=regions,
+        priority=priority,
+        deadline_s=deadline_s,
+        session=session.decode("latin-1")[:SESSION_LENGTH_MAX] if session is not None else None,
+        tenant=tenant.name,
+        prompt_bytes=len(body),
+        tokens_max=fields.tokens_max,
+    )
+
+
+class BadHeader(ValueError):
+    """A header of ours with a value that we cannot act on."""
+
+    def __init__(self, header: str, message: str) -> None:
+        super().__init__(message)
+        self.header = header
+
+
+def _regions(
+    value: bytes | None, residency: Mapping[str, frozenset[str]], allowed: frozenset[str] | None
+) -> frozenset[str] | None:
+    """Where the call may be served: regions and residency classes, separated by commas; only ever narrows."""
+    if value is None:
+        return allowed
+    wanted: set[str] = set()
+    for word in value.decode("latin-1").split(","):
+        name = word.strip()
+        if name:
+            wanted |= residency.get(name, frozenset({name}))
+    if not wanted:
+        raise BadHeader("x-tradewind-regions", "x-tradewind-regions names no region; leave it out or name one.")
+    return frozenset(wanted) if allowed is None else frozenset(wanted) & allowed
+
+
+def _priority(value: bytes | None, highest: Priority) -> Priority:
+    if value is None:
+        return Priority.STANDARD if RANK[highest] >= RANK[Priority.STANDARD] else highest
+    try:
+        asked = Priority(value.decode("latin-1").strip().lower())
+    except ValueError:
+        names = ", ".join(Priority)
+        raise BadHeader("x-tradewind-priority", f"x-tradewind-priority is one of {names}.") from None
+    return asked if RANK[asked] <= RANK[highest] else highest
+
+
+def _deadline_s(value: bytes | None) -> float | None:
+    if value is None:
+        return None
+    text = value.decode("latin-1").strip()
+    if not text.isdecimal() or not 0 < int(text) <= DEADLINE_MS_MAX:
+        raise BadHeader(
+            "x-tradewind-deadline-ms", f"x-tradewind-deadline-ms is a whole number of ms, 1 to {DEADLINE_MS_MAX}."
+        )
+    return int(text) / 1000
+
+
+def origin_of(client_region: bytes | None, peer_is_trusted: bool, own_region: str) -> str:
+    """The region a call comes from: what a trusted proxy says (a region, or latitude and longitude), else our own."""
+    if client_region is None or not peer_is_trusted:
+        return own_region
+    text = client_region.decode("latin-1").strip()
+    latitude, comma, longitude = text.partition(",")
+    if not comma:
+        return text or own_region
+    try:
+        lat, lon = float(latitude), float(longitude)
+    except ValueError:
+        return own_region
+    return nearest_region(lat, lon) if -90 <= lat <= 90 and -180 <= lon <= 180 else own_region
+
+
+def is_trusted(address: str, networks: Sequence[Network]) -> bool:
+    """Whether a peer stands in one of the trusted networks."""
+    try:
+        peer = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    if isinstance(peer, ipaddress.IPv6Address) and peer.ipv4_mapped is not None:
+        peer = peer.ipv4_mapped
+    return any(peer in network for network in networks)

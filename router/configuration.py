@@ -1,0 +1,425 @@
+"""Reading what a front door is told: its settings, the inventory, keys, the matrix. Speaks to the file system.
+
+Every file is read whole, converted strictly and checked; all mistakes come out together, one
+line each, as `FILE:LINE: path: what is wrong and what was expected`. Shapes and rules live
+with their types (`router.settings`, `federation.inventory`, `router.auth`, `federation.geography`).
+"""
+
+import ipaddress
+import math
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import msgspec
+import yaml
+
+from federation.geography import COORDINATES, BadMatrix, Distances
+from federation.inventory import Inventory, KeySource
+from federation.inventory import mistakes as inventory_mistakes
+from federation.wire import KEY_BYTES_MIN
+from router.auth import ApiKeys, KeyRow
+from router.auth import mistakes as key_mistakes
+from router.document import Document, Unreadable, leaves, nearest, read_bytes, read_text
+from router.settings import RouterSettings
+
+PREFIX: Final = "TRADEWIND_"
+NOT_SETTINGS: Final = ("TRADEWIND_ADMIN_URL", "TRADEWIND_ADMIN_TOKEN", "TRADEWIND_TRACEBACK")
+ADMIN_TOKEN_LENGTH_MIN: Final = 16
+MAY_BE_ZERO: Final = frozenset({"shutdown.lame_duck_s", "shutdown.grace_s", "federation.slow_start_s"})
+_KUBERNETES_LINK: Final = re.compile(r"TRADEWIND(_[A-Z0-9]+)*_(SERVICE_HOST|SERVICE_PORT(_.*)?|PORT_\d+_.*)")
+_HEADER: Final = re.compile(r"[A-Za-z0-9-]+")
+
+
+Signature = tuple[int, int, int] | None  # Time, size and inode; None: there is no such file.
+
+
+class BadConfiguration(Exception):
+    """A configuration that cannot be used: a line for every mistake, and for everything that is merely odd."""
+
+    def __init__(self, lines: Iterable[str], warnings: Iterable[str] = ()) -> None:
+        self.lines = tuple(lines)
+        self.warnings = tuple(warnings)
+        super().__init__("\n".join(self.lines))
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Everything a front door is told, read and checked. `files` are all that were read, for WatchedFiles."""
+
+    settings: RouterSettings
+    inventory: Inventory
+    heartbeat_keys: Mapping[str, Mapping[str, bytes]]  # Cluster -> key id -> secret.
+    distances: Distances
+    api_keys: ApiKeys | None = None  # None: no keys file, so that everybody is welcome.
+    admin_token: str | None = None
+    warnings: tuple[str, ...] = ()
+    files: Mapping[Path, Signature] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Findings:
+    """What was found while reading: mistakes, oddities, and the files read."""
+
+    mistakes: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    files: dict[Path, Signature] = field(default_factory=dict)
+
+    def document(self, path: Path) -> Document | None:
+        """Read a YAML file; None, with the mistake noted, if that cannot be done."""
+        text = self.text(path)
+        return None if text is None else self.parse(text, path)
+
+    def parse(self, text: str, path: Path) -> Document | None:
+        """A text already read as YAML; None, with the mistake noted, if it is none."""
+        try:
+            return Document.parse(text, str(path))
+        except Unreadable as error:
+            self._unreadable(path, error)
+            return None
+
+    def text(self, path: Path) -> str | None:
+        """Read a text file; None, with the mistake noted, if that cannot be done."""
+        self.files[path] = signature(path)
+        try:
+            return read_text(path)
+        except Unreadable as error:
+            self._unreadable(path, error)
+            return None
+
+    def secret(self, path: Path) -> bytes | None:
+        """Read a file that only its owner should be able to read; None, with the mistake noted, if it cannot be."""
+        self.files[path] = signature(path)
+        try:
+            content = read_bytes(path)
+        except Unreadable as error:
+            self._unreadable(path, error)
+            return None
+        self._private(path)
+        return content
+
+    def secret_text(self, path: Path) -> str | None:
+        """The same for text."""
+        text = self.text(path)
+        if text is not None:
+            self._private(path)
+        return text
+
+    def _private(self, path: Path) -> None:
+        if path.stat().st_mode & 0o077:
+            self.warnings.append(f"{path}:1: warning: others may read this file; chmod 600 {path}")
+
+    def _unreadable(self, path: Path, error: Unreadable) -> None:
+        self.mistakes.append(f"{path}:{error.line or 1}: {error}")
+
+    def take(self, document: Document) -> None:
+        self.mistakes.extend(document.lines())
+
+
+def load_router(path: Path, environ: Mapping[str, str]) -> Loaded:
+    """Read a front door's configuration with everything it names. Raises BadConfiguration."""
+    found = Findings()
+    settings = read_settings(path, environ, found)
+    if settings is None:
+        raise BadConfiguration(found.mistakes, found.warnings)
+    folder = path.parent
+    inventory, secrets = read_inventory(folder / settings.inventory, environ, found)
+    distances = read_matrix(folder / settings.rtt_file, found) if settings.rtt_file else Distances.prior()
+    api_keys = read_keys(folder / settings.keys_file, found) if settings.keys_file else None
+    admin_token = read_admin_token(folder / settings.admin_token_file, found) if settings.admin_token_file else None
+    if inventory is not None and distances is not None:
+        regions = [settings.region, *(row.region for row in inventory.clusters)]
+        found.warnings.extend(_unplaced(path, regions, distances))
+    if found.mistakes:
+        raise BadConfiguration(found.mistakes, found.warnings)
+    assert inventory is not None
+    assert distances is not None
+    return Loaded(
+        settings=settings,
+        inventory=inventory,
+        heartbeat_keys=secrets,
+        distances=distances,
+        api_keys=api_keys,
+        admin_token=admin_token,
+        warnings=tuple(found.warnings),
+        files=found.files,
+    )
+
+
+def read_settings(path: Path, environ: Mapping[str, str], found: Findings) -> RouterSettings | None:
+    """The settings in a file, overridden by the environment; None, with mistakes noted, if they cannot be used."""
+    document = found.document(path)
+    if document is None:
+        return None
+    apply_environment(document, RouterSettings, environ, found)
+    settings = document.convert(RouterSettings)
+    if settings is not None:
+        for where, message in settings_mistakes(settings):
+            document.wrong(where, message)
+        for where, message in settings_oddities(settings):
+            found.warnings.append(f"{document.place(where)}: warning: {message}")
+    found.take(document)
+    return None if document.is_wrong else settings
+
+
+def apply_environment(
+    document: Document, type_: type[msgspec.Struct], environ: Mapping[str, str], found: Findings
+) -> None:
+    """Put TRADEWIND_* values over those of the file; groups and fields are joined by two underscores."""
+    known = {PREFIX + "__".join(path).upper(): (path, leaf) for path, leaf in leaves(type_)}
+    for name in sorted(environ):
+        if not name.startswith(PREFIX) or name in NOT_SETTINGS or _KUBERNETES_LINK.fullmatch(name):
+            continue
+        text = environ[name]
+        if name not in known:
+            found.warnings.append(f"environment: warning: {name}: no such setting; {nearest(name, known)}")
+            continue
+        path, leaf = known[name]
+        try:
+            document.override(path, _from_text(text, leaf), f"environment: {name}")
+        except ValueError as error:
+            hint = ""
+            if "://" in text:
+                hint = "; if Kubernetes set it for a service of this name, set enableServiceLinks: false"
+            message = str(error).partition(" - at ")[0].replace("`", "")
+            document.wrong_elsewhere(f"environment: {name}", f"{text!r}: {message[:1].lower()}{message[1:]}{hint}")
+
+
+def _from_text(text: str, leaf: Any) -> Any:
+    """The value that a setting of type `leaf` takes from an environment variable. Raises ValueError."""
+    if leaf in (str, str | None):
+        return text
+    if leaf == tuple[str, ...] and not text.lstrip().startswith("["):
+        return [part.strip() for part in text.split(",") if part.strip()]
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        value = text
+    msgspec.convert(value, leaf)
+    return value
+
+
+def settings_mistakes(settings: RouterSettings) -> Iterator[tuple[str, str]]:
+    """(path, what is wrong) for what the types cannot say."""
+    if not settings.region:
+        yield "region", "empty; name the region that this front door is in"
+    for name in ("port", "admin_port"):
+        if not 0 <= (port := getattr(settings, name)) <= 65535:
+            yield name, f"{port} is no port; expected 1 to 65535, or 0 for any free one"
+    if settings.port == settings.admin_port != 0:
+        yield "admin_port", f"{settings.port} is also the main port; choose another"
+    if not _is_loopback(settings.host) and settings.keys_file is None:
+        yield "host", f"{settings.host} is open to others, which needs a keys_file (`tradewind keys new` makes one)"
+    if not _is_loopback(settings.admin_host) and settings.admin_token_file is None:
+        yield "admin_host", f"{settings.admin_host} is open to others, which needs an admin_token_file"
+    for index, url in enumerate(settings.stores):
+        if (reason := _store_mistake(url)) is not None:
+            yield f"stores.{index}", reason
+        elif url in settings.stores[:index]:
+            yield f"stores.{index}", f"{url} stands twice; remove one"
+    for index, network in enumerate(settings.trusted_proxies):
+        try:
+            ipaddress.ip_network(network)
+        except ValueError as error:
+            yield f"trusted_proxies.{index}", f"{error}; expected a network like 10.0.0.0/8"
+    header = settings.client_region_header
+    if header is not None and not _HEADER.fullmatch(header):
+        yield "client_region_header", f"{header!r} is no header name; expected one like x-client-region"
+    yield from _bounds(settings, "")
+
+
+def _bounds(group: msgspec.Struct, prefix: str) -> Iterator[tuple[str, str]]:
+    for part in msgspec.structs.fields(group):
+        value, path = getattr(group, part.name), f"{prefix}{part.name}"
+        if isinstance(value, msgspec.Struct):
+            yield from _bounds(value, f"{path}.")
+        elif part.name.endswith("_s"):
+            least = "at least 0" if path in MAY_BE_ZERO else "more than 0"
+            if not math.isfinite(value) or value < 0 or (value == 0 and path not in MAY_BE_ZERO):
+                yield path, f"{value:g} s; expected {least}"
+        elif part.name.endswith("_max") and value < 1:
+            yield path, f"{value}; expected at least 1"
+
+
+def settings_oddities(settings: RouterSettings) -> Iterator[tuple[str, str]]:
+    """(path, sentence) for what works but is seldom meant."""
+    if settings.client_region_header is not None and not settings.trusted_proxies:
+        yield "client_region_header", "no network is in trusted_proxies, so nobody's header is believed"
+    if not settings.stores:
+        yield "stores", "none, so that heartbeats are not heard and drains are not shared"
+
+
+def read_inventory(
+    path: Path, environ: Mapping[str, str], found: Findings
+) -> tuple[Inventory | None, dict[str, dict[str, bytes]]]:
+    """The inventory and its heartbeat secrets by cluster and key id; None, with mistakes noted, if it is wrong."""
+    secrets: dict[str, dict[str, bytes]] = {}
+    document = found.document(path)
+    if document is None:
+        return None, secrets
+    inventory = document.convert(Inventory)
+    if inventory is not None:
+        for mistake in inventory_mistakes(inventory):
+            document.wrong(mistake.path, mistake.message)
+        for index, row in enumerate(inventory.clusters):
+            where = f"clusters.{index}"
+            if not row.heartbeat_keys:
+                message = f"{row.name} has no heartbeat_keys, so its agent is not believed and probes alone judge it"
+                found.warnings.append(f"{document.place(where)}: warning: {message}")
+            secrets[row.name] = {}
+            for number, key in enumerate(row.heartbeat_keys):
+                if key.id in secrets[row.name]:
+                    document.wrong(f"{where}.heartbeat_keys.{number}.id", f"{key.id!r} stands twice; remove one")
+                secret = _read_secret(key, path.parent, environ, document, f"{where}.heartbeat_keys.{number}", found)
+                if secret is not None:
+                    secrets[row.name][key.id] = secret
+        regions = {row.region for row in inventory.clusters}
+        for name, members in inventory.residency.items():
+            for region in sorted(set(members) - regions):
+                message = f"no cluster is in {region}; {nearest(region, sorted(regions))}"
+                found.warnings.append(f"{document.place(f'residency.{name}')}: warning: {message}")
+    found.take(document)
+    return (None if document.is_wrong else inventory), secrets
+
+
+def _read_secret(
+    key: KeySource, folder: Path, environ: Mapping[str, str], document: Document, where: str, found: Findings
+) -> bytes | None:
+    if (key.secret_file is None) == (key.secret_env is None):
+        return None  # Told already by the inventory's own rules.
+    if key.secret_env is not None:
+        where, text = f"{where}.secret_env", environ.get(key.secret_env)
+        if text is None:
+            document.wrong(where, f"the environment has no {key.secret_env}")
+            return None
+        secret = text.encode()
+    else:
+        assert key.secret_file is not None
+        where, path = f"{where}.secret_file", folder / key.secret_file
+        inner = Findings()
+        content = inner.secret(path)
+        found.warnings.extend(inner.warnings)
+        found.files.update(inner.files)
+        if content is None:
+            document.wrong(where, "; ".join(inner.mistakes))
+            return None
+        secret = content
+    secret = secret.strip()  # As the agent does. Hex is not decoded: it is text like any other, only evenly random.
+    if len(secret) < KEY_BYTES_MIN:
+        document.wrong(
+            where, f"a secret of {len(secret)} bytes; expected {KEY_BYTES_MIN} or more (openssl rand -hex 32)"
+        )
+        return None
+    return secret
+
+
+def read_matrix(path: Path, found: Findings) -> Distances | None:
+    """The round-trip matrix; None, with the mistake noted, if it is wrong."""
+    text = found.text(path)
+    if text is None:
+        return None
+    try:
+        return Distances.parse(text, str(path))
+    except BadMatrix as error:
+        found.mistakes.append(str(error))
+        return None
+
+
+def read_keys(path: Path, found: Findings) -> ApiKeys | None:
+    """The API keys; None, with mistakes noted, if the file is wrong."""
+    text = found.secret_text(path)
+    document = None if text is None else found.parse(text, path)
+    if document is None:
+        return None
+    rows = convert_keys(document)
+    found.take(document)
+    if rows is None:
+        return None
+    if not rows:
+        found.warnings.append(f"{path}:1: warning: no key yet, so every call is refused (`tradewind keys new`)")
+    return ApiKeys(rows)
+
+
+def convert_keys(document: Document) -> tuple[KeyRow, ...] | None:
+    """The entries of a keys file; None, with mistakes noted in the document, if it is wrong."""
+    rows = () if document.value is None else document.convert(tuple[KeyRow, ...])
+    if rows is None:
+        return None
+    for mistake in key_mistakes(rows):
+        document.wrong(mistake.path, mistake.message)
+    return None if document.is_wrong else rows
+
+
+def read_admin_token(path: Path, found: Findings) -> str | None:
+    """The token of the admin API; None, with the mistake noted, if there is none to be had."""
+    text = found.secret_text(path)
+    if text is None:
+        return None
+    token = text.strip()
+    if len(token) < ADMIN_TOKEN_LENGTH_MIN or not token.isascii() or token.split() != [token]:
+        found.mistakes.append(f"{path}:1: expected one word of {ADMIN_TOKEN_LENGTH_MIN} or more ASCII characters")
+        return None
+    return token
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _store_mistake(url: str) -> str | None:
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        return f"{url!r} is not a URL: {error}"
+    if parts.scheme == "unix" and parts.path:
+        return None
+    if parts.scheme not in ("redis", "rediss") or not parts.hostname:
+        return f"{url!r} is not a Redis URL like redis://host:6379"
+    return None if port is None or port > 0 else f"{url!r}: no such port"
+
+
+def _unplaced(path: Path, regions: Iterable[str], distances: Distances) -> Iterator[str]:
+    measured = {region for pair in distances.measured for region in pair}
+    for region in sorted({region for region in regions if region not in COORDINATES and region not in measured}):
+        close = nearest(region, sorted({*COORDINATES, *measured}))
+        hint = f" ({close})" if close.startswith("did") else ""
+        yield f"{path}:1: warning: region {region!r} has no coordinates and no round trips in the matrix{hint}"
+
+
+class WatchedFiles:
+    """Which of some files have changed since they were last asked about: by time, size and inode.
+
+    Given `Loaded.files`, it counts from before they were read, so that no change falls in between.
+    """
+
+    def __init__(self, files: Mapping[Path, Signature]) -> None:
+        self._seen = dict(files)
+
+    @classmethod
+    def of_paths(cls, paths: Iterable[Path]) -> "WatchedFiles":
+        """Counting from now."""
+        return cls({path: signature(path) for path in paths})
+
+    def changed(self) -> set[Path]:
+        """The files that changed, came or went since the last call."""
+        now = {path: signature(path) for path in self._seen}
+        changed = {path for path, seen in now.items() if seen != self._seen[path]}
+        self._seen = now
+        return changed
+
+
+def signature(path: Path) -> Signature:
+    """What tells one content of a file from the next, without reading it."""
+    try:
+        status = os.stat(path)  # Follows links: a Kubernetes secret changes by the link's target.
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size, status.st_ino

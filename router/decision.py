@@ -1,0 +1,40 @@
+"""What a decision is: an order of candidates with a reason, or a refusal with one."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from federation.view import Drop, Placed
+
+
+class Reason(StrEnum):
+    """Why a call was served where it was. The strings stand in `x-tradewind-decision` and in metrics."""
+
+    NEAREST = "nearest"
+    AFFINITY = "affinity"
+    OVERFLOW = "overflow"
+    FAILOVER = "failover"
+    RESUME = "resume"
+    SPILL = "spill"
+    PANIC = "panic"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Candidates, best first; failover takes the next one and does not decide again."""
+
+    order: tuple[Placed, ...]
+    reason: Reason
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """No candidate at all. `known` says whether any cluster is known to serve the model."""
+
+    known: bool
+    generation: int
+    drops: Mapping[str, Drop] = field(default_factory=dict)
+
+
+Decision = Place | Refuse

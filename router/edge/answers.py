@@ -1,0 +1,46 @@
+"""What an upstream's status line means, before the first byte to the client. Pure.
+
+The table of the field: a refusal that another cluster might not give is tried elsewhere and
+held against whoever deserves it; what is the client's own doing is passed through.
+"""
+
+from collections.abc import Sequence
+
+from federation.outcome import OutcomeKind
+
+_REASON_HEADERS = (b"x-tradewind-model-unavailable", b"x-llm-d-request-dropped-reason")
+RETRY_AFTER_S_MAX = 3600.0
+
+
+def meaning(status: int, headers: Sequence[tuple[bytes, bytes]]) -> OutcomeKind:
+    """SERVED for 2xx and 3xx, else what went wrong."""
+    if status < 400:
+        return OutcomeKind.SERVED
+    if status == 429:
+        return OutcomeKind.NO_ROOM
+    if status in (401, 403):
+        return OutcomeKind.CREDENTIALS
+    if status == 404:
+        return OutcomeKind.MODEL_MISSING
+    if status < 500:
+        return OutcomeKind.PASSED_THROUGH
+    if status == 503 and any(name in _REASON_HEADERS for name, _ in headers):
+        return OutcomeKind.MODEL_UNAVAILABLE
+    return OutcomeKind.UNAVAILABLE if status in (502, 503, 504) else OutcomeKind.SERVER_ERROR
+
+
+def retry_after_s(headers: Sequence[tuple[bytes, bytes]]) -> float | None:
+    """Seconds from a Retry-After header, where it gives seconds."""
+    for name, value in headers:
+        if name == b"retry-after":
+            text = value.strip()
+            return min(RETRY_AFTER_S_MAX, float(int(text))) if text.isdigit() else None
+    return None
+
+
+def header(headers: Sequence[tuple[bytes, bytes]], wanted: bytes) -> bytes | None:
+    """The first value of a header, by its lower-case name."""
+    for name, value in headers:
+        if name == wanted:
+            return value
+    return None

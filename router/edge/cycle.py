@@ -1,0 +1,209 @@
+"""One request and its answer on a client's connection: what stands in the place of uvicorn's own cycle.
+
+Gathers the body within its bounds, starts the exchange, and frames what the exchange sends.
+The head waits for the first bytes of the body, so that both leave in one write.
+"""
+
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+from router.edge.door import FrontDoor
+from router.edge.exchange import Exchange, State
+from router.edge.heads import BadHead, Headers, RequestHead, is_request_id
+from router.errors import Failure, Kind
+
+if TYPE_CHECKING:
+    from router.edge.protocol import EdgeProtocol
+
+STATUS_LINES = {
+    status: b"HTTP/1.1 %d %s\r\n"
+    % (status, (HTTPStatus(status).phrase if status in HTTPStatus._value2member_map_ else "").encode())
+    for status in range(200, 600)
+}
+
+
+class _Nobody:
+    """uvicorn wakes whoever waits for a message; nobody waits for ours."""
+
+    __slots__ = ()
+
+    def set(self) -> None:
+        pass
+
+
+_NOBODY = _Nobody()
+
+
+class EdgeCycle:
+    """See the module's docstring. The public attributes are those that uvicorn's protocol looks at."""
+
+    __slots__ = (
+        "_body",
+        "_buffered",
+        "_chunked",
+        "_head",
+        "_http10",
+        "_protocol",
+        "_request",
+        "_started",
+        "began_at",
+        "body",
+        "body_failure",
+        "disconnected",
+        "door",
+        "exchange",
+        "keep_alive",
+        "message_event",
+        "more_body",
+        "path",
+        "response_complete",
+        "response_started",
+    )
+
+    def __init__(self, protocol: "EdgeProtocol", door: FrontDoor, path: str, headers: Headers, *, http10: bool) -> None:
+        self.door = door
+        self.path = path
+        self.response_complete = False
+        self.response_started = False
+        self.keep_alive = not http10
+        self.disconnected = False
+        self.more_body = True
+        self.message_event = _NOBODY
+        self.body = b""
+        self.began_at = door.now()
+        self._protocol = protocol
+        self._body: list[bytes] = []
+        self._buffered = 0
+        self._started = False
+        self._chunked = False
+        self._head = b""
+        self._http10 = http10
+        failure: Failure | None = None
+        try:
+            request = door.reader.read(headers)
+        except BadHead as error:
+            request = RequestHead(forwarded=b"")
+            failure = Failure(Kind.BAD_HTTP, str(error))
+        self._request = request
+        given = request.request_id
+        request_id = given.decode("ascii") if given is not None and is_request_id(given) else door.request_id()
+        self.exchange = Exchange(door, self, request, request_id)
+        if failure is None and request.content_length is not None:
+            failure = self._too_large(int(request.content_length))
+        if failure is None and len(door.active) >= door.settings.edge.calls_max:
+            failure = Failure(Kind.TOO_BUSY, "This front door has too many calls in flight; try again.")
+        self.body_failure = failure
+
+    def _too_large(self, length: int) -> Failure | None:
+        limit = self.door.settings.edge.body_bytes_max
+        if length > limit:
+            return Failure(Kind.BODY_TOO_LARGE, f"The request body is larger than {limit} bytes.")
+        if self.door.buffered_bytes + length > self.door.settings.edge.buffered_bytes_max:
+            return Failure(Kind.TOO_BUSY, "This front door holds too many request bodies; try again.")
+        return None
+
+    # The request.
+
+    def start(self) -> None:
+        """Its turn on the connection has come."""
+        self._started = True
+        if self.body_failure is not None:
+            self._refuse(self.body_failure)
+        elif not self.more_body:
+            self._begin()
+        else:
+            self._protocol.continue_if_expected()
+
+    def take(self, chunk: bytes) -> None:
+        """Bytes of the body."""
+        if self.response_complete or self.body_failure is not None:
+            return
+        self._buffered += len(chunk)
+        self.door.buffered_bytes += len(chunk)
+        if self._request.content_length is None and (failure := self._too_large(self._buffered)) is not None:
+            self.body_failure = failure
+            self._forget_body()
+            if self._started:
+                self._refuse(failure)
+            return
+        self._body.append(chunk)
+
+    def body_complete(self) -> None:
+        """The whole request is here."""
+        self.more_body = False
+        if self._started and not self.response_complete and self.body_failure is None:
+            self._begin()
+
+    def _begin(self) -> None:
+        chunks = self._body
+        body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        self._body = []
+        self.exchange.begin(self.path, body, self._protocol.peer_is_trusted)
+
+    def _refuse(self, failure: Failure) -> None:
+        """Answer before the body is complete; the rest of it is read and thrown away."""
+        if self.more_body:
+            self.keep_alive = False
+        self.exchange.refuse(failure)
+
+    def _forget_body(self) -> None:
+        self._body = []
+        self.door.buffered_bytes -= self._buffered
+        self._buffered = 0
+
+    def check_time(self, now: float) -> None:
+        """A client that sends its body too slowly."""
+        if self.more_body and not self.response_complete and now - self.began_at > self.door.settings.timeouts.body_s:
+            self._refuse(Failure(Kind.REQUEST_TIMEOUT, "The request body did not arrive in time."))
+
+    def client_gone(self) -> None:
+        """The connection is lost."""
+        self.disconnected = True
+        self._forget_body()
+        if self.exchange.state is not State.DONE:
+            self.exchange.client_gone()
+
+    # Downstream: what the exchange sends.
+
+    def send_head(self, status: int, headers: Headers, length: int | None) -> None:
+        self.response_started = True
+        parts = [STATUS_LINES[status]]
+        for name, value in headers:
+            parts.append(b"%s: %s\r\n" % (name, value))
+        if length is not None:
+            parts.append(b"content-length: %d\r\n" % length)
+        elif self._http10:
+            self.keep_alive = False
+        else:
+            self._chunked = True
+            parts.append(b"transfer-encoding: chunked\r\n")
+        if self.door.lame_duck:
+            self.keep_alive = False
+        parts.append(b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n")
+        self._head = b"".join(parts)
+
+    def send_body(self, chunk: bytes) -> None:
+        if self.disconnected or not chunk:
+            return
+        if self._chunked:
+            chunk = b"%x\r\n%s\r\n" % (len(chunk), chunk)
+        if self._head:
+            chunk, self._head = self._head + chunk, b""
+        self._protocol.transport.write(chunk)
+
+    def finish(self) -> None:
+        self.response_complete = True
+        self._forget_body()
+        if self.disconnected:
+            return
+        end = self._head + (b"0\r\n\r\n" if self._chunked else b"")
+        self._head = b""
+        if end:
+            self._protocol.transport.write(end)
+        self._protocol.answered(self)
+
+    def abort(self) -> None:
+        self.response_complete = True
+        self._forget_body()
+        if not self.disconnected:
+            self._protocol.transport.abort()

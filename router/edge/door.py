@@ -1,0 +1,185 @@
+"""The front door: everything that a call needs at hand, and what calls are under way.
+
+One per process. Nothing in here waits; the loops that keep it fresh live in router.app.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from random import Random
+from typing import TYPE_CHECKING
+
+import structlog
+
+from federation.feed import Feed
+from federation.outcome import Outcome, OutcomeKind
+from federation.view import Drop, Placed
+from router.admission import Network, is_trusted, origin_of
+from router.auth import ApiKeys
+from router.call import ANONYMOUS, Call, Tenant
+from router.edge.heads import HeadReader, RequestHead
+from router.edge.upstream import PoolDirectory
+from router.errors import Failure, Kind
+from router.metrics import RouterMetrics
+from router.retry import RetryBudget
+from router.settings import RouterSettings
+
+if TYPE_CHECKING:
+    from router.edge.exchange import Exchange
+
+FEED_AGE_S_MAX = 10.0
+
+log = structlog.get_logger()
+
+
+class FrontDoor:
+    """See the module's docstring."""
+
+    def __init__(
+        self,
+        *,
+        settings: RouterSettings,
+        feed: Feed,
+        pools: PoolDirectory,
+        in_flight: dict[tuple[str, str], int],
+        keys: ApiKeys | None,
+        residency: Mapping[str, frozenset[str]],
+        trusted_proxies: Sequence[Network],
+        metrics: RouterMetrics,
+        rng: Random,
+        now: Callable[[], float],
+        wall: Callable[[], float],
+    ) -> None:
+        self.settings = settings
+        self.feed = feed
+        self.pools = pools
+        self.in_flight = in_flight  # (cluster, model) -> our calls there now.
+        self.keys = keys  # None: anyone may call; then we listen on loopback only.
+        self.residency = residency
+        self.trusted_proxies = trusted_proxies
+        self.metrics = metrics
+        self.rng = rng
+        self.now = now
+        self.wall = wall
+        self.budget = RetryBudget()
+        self.reader = HeadReader(settings.client_region_header)
+        self.active: set[Exchange] = set()
+        self.buffered_bytes = 0
+        self.started_at = now()
+        self.lame_duck = False  # We are about to end: answers say `Connection: close`.
+        self._requests = 0
+        self._request_prefix = f"{rng.getrandbits(64):016x}"
+        self._credentials_alarmed: set[str] = set()
+
+    def request_id(self) -> str:
+        """A new id: unlike any other of this process or another."""
+        self._requests += 1
+        return f"req_{self._request_prefix}{self._requests:08x}"
+
+    def tenant_of(self, head: RequestHead) -> Tenant | None:
+        """Whose key it is; None if it is nobody's."""
+        if self.keys is None:
+            return ANONYMOUS
+        if head.authorization is None and head.api_key is not None:
+            return self.keys.tenant_of_key(head.api_key, self.wall())
+        return self.keys.tenant_of(head.authorization, self.wall())
+
+    def unauthenticated(self, head: RequestHead) -> Failure:
+        if head.authorization is None and head.api_key is None:
+            return Failure(Kind.INVALID_API_KEY, "You didn't provide an API key: send 'Authorization: Bearer KEY'.")
+        return Failure(Kind.INVALID_API_KEY, "Incorrect API key provided.")
+
+    def origin_of(self, head: RequestHead, peer_is_trusted: bool) -> str:
+        """The region a call comes from."""
+        return origin_of(head.client_region, peer_is_trusted, self.settings.region)
+
+    def trusts(self, address: str) -> bool:
+        """Whether a peer's word on where its client is counts."""
+        return is_trusted(address, self.trusted_proxies)
+
+    def unready(self) -> str | None:
+        """Why this front door should get no new traffic; None if it may. Redis has no say in it."""
+        if self.lame_duck:
+            return "shutting down"
+        age_s = self.feed.clock.monotonic() - self.feed.ticked_at
+        return f"the feed has not gone round for {age_s:.0f} s" if age_s > FEED_AGE_S_MAX else None
+
+    # Calls under way.
+
+    def enter(self, exchange: "Exchange") -> None:
+        self.active.add(exchange)
+
+    def leave(self, exchange: "Exchange") -> None:
+        self.active.discard(exchange)
+
+    def still_stands(self, placed: Placed) -> bool:
+        """Whether a candidate of an earlier decision is still one now."""
+        cluster = placed.pool.cluster
+        if cluster not in self.pools:
+            return False
+        view = self.feed.view.models.get(placed.pool.model)
+        if view is None:
+            return False
+        for pool in view.pools:
+            if pool.cluster == cluster:
+                return pool.drop is None or pool.drop in (Drop.EJECTED, Drop.NOT_READY)
+        return False
+
+    def attempt_began(self, placed: Placed) -> None:
+        key = (placed.pool.cluster, placed.pool.model)
+        self.in_flight[key] = self.in_flight.get(key, 0) + 1
+
+    def attempt_ended(
+        self, placed: Placed, call: Call, kind: OutcomeKind, retry_after_s: float | None, ttft_s: float | None
+    ) -> None:
+        """One attempt is over, however it went."""
+        pool = placed.pool
+        key = (pool.cluster, pool.model)
+        left = self.in_flight.get(key, 0) - 1
+        if left > 0:
+            self.in_flight[key] = left
+        else:
+            self.in_flight.pop(key, None)
+        self.metrics.attempt_ended(pool.cluster, kind)
+        self.feed.report(
+            Outcome(
+                cluster=pool.cluster,
+                model=pool.model,
+                kind=kind,
+                retry_after_s=retry_after_s,
+                ttft_s=ttft_s,
+                prompt_bytes=call.prompt_bytes,
+            )
+        )
+        if kind is OutcomeKind.CREDENTIALS and pool.cluster not in self._credentials_alarmed:
+            self._credentials_alarmed.add(pool.cluster)
+            log.error("cluster refuses our credentials", cluster=pool.cluster)
+
+    def own_in_flight(self, cluster: str) -> Mapping[str, int]:
+        """Our calls at one cluster, by model."""
+        return {model: count for (name, model), count in self.in_flight.items() if name == cluster}
+
+    # What the loops do to calls.
+
+    def cluster_unreachable(self, cluster: str) -> None:
+        """Probes or connections say that nobody is there: calls that wait there go elsewhere now."""
+        waiting = [exchange for exchange in self.active if exchange.waits_at == cluster]
+        pool = self.pools.get(cluster)
+        if pool is not None:
+            pool.close_idle()
+        if waiting:
+            log.info("calls taken elsewhere", cluster=cluster, calls=len(waiting))
+        for exchange in waiting:
+            exchange.abandon()
+
+    def sweep(self) -> None:
+        """End what has taken too long, and note which clusters are heard from. A few times a second."""
+        now = self.now()
+        for exchange in list(self.active):
+            exchange.check_time(now)
+        for exchange in self.active:
+            if now - exchange.heard_at < 0.5 and (cluster := exchange.relays_from) is not None:
+                self.feed.heard_from(cluster)
+
+    def cut_all(self) -> None:
+        """The grace period is over: end every call, honestly."""
+        for exchange in list(self.active):
+            exchange.cut()

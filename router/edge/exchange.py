@@ -1,0 +1,450 @@
+"""One call, from its body to its last byte: the state machine in the middle of the edge.
+
+                     ┌────────────┐
+    body complete ──►│  DECIDING  │──refused──────────────────────────────► DONE
+                     └─────┬──────┘
+                (WAITING, in the waiting room, will stand here)
+                           │ candidates, best first
+                     ┌─────▼──────┐   failed, and another may be tried
+                     │ ATTEMPTING │◄─────────────────────────┐
+                     └─────┬──────┘                          │
+                           │ head of a good answer           │
+                     ┌─────▼──────┐                          │
+                     │  HOLDING   │──broke, nothing was sent─┘
+                     └─────┬──────┘   (HEDGING will race a second attempt up to here)
+                           │ first event, or the whole of a short answer: head goes out
+                     ┌─────▼──────┐
+                     │  RELAYING  │──upstream broke──► error event ───────► DONE
+                     └─────┬──────┘   (RESUMING will continue elsewhere from here)
+                           │ upstream complete
+                           ▼
+                          DONE
+
+Until HOLDING ends the choice is free; from the first byte on nothing can be taken back. From
+every state: the client leaves, a time runs out, and the upstream attempt is ended at once.
+
+Nothing here waits: every method is called by a protocol or by the door's sweep and returns.
+"""
+
+from enum import IntEnum
+from typing import Protocol
+
+from federation.outcome import OutcomeKind
+from federation.view import Placed
+from router.admission import admit
+from router.call import Call
+from router.decision import Place, Reason, Refuse
+from router.edge.answers import header, meaning, retry_after_s
+from router.edge.attempt import Attempt
+from router.edge.door import FrontDoor
+from router.edge.events import EventSplitter
+from router.edge.heads import Headers, RequestHead, downstream_headers, upstream_head
+from router.edge.refusals import no_candidate, nobody_answered, not_in_time
+from router.errors import Failure, Kind, error_body, error_event, error_headers
+from router.policy import decide
+from router.retry import ATTEMPTS_MAX, Attempts, Next, after_attempt
+
+HELD_BYTES_MAX = 256 * 1024  # A longer answer that is no stream goes out before it is complete.
+
+
+class Downstream(Protocol):
+    """The client's side of an exchange: the edge's own protocol, or an ASGI response."""
+
+    def send_head(self, status: int, headers: Headers, length: int | None) -> None:
+        """Once. `length` is the body's, None if it is not known yet."""
+        ...
+
+    def send_body(self, chunk: bytes) -> None: ...
+
+    def finish(self) -> None:
+        """The answer is complete."""
+        ...
+
+    def abort(self) -> None:
+        """The answer cannot be completed: the client must see a broken connection."""
+        ...
+
+
+class State(IntEnum):
+    DECIDING = 0
+    ATTEMPTING = 1
+    HOLDING = 2
+    RELAYING = 3
+    DONE = 4
+
+
+class Exchange:
+    """See the module's docstring."""
+
+    __slots__ = (
+        "_attempt",
+        "_attempts",
+        "_body",
+        "_candidates",
+        "_downstream",
+        "_first_byte_at",
+        "_head",
+        "_held",
+        "_held_bytes",
+        "_paused",
+        "_placed",
+        "_reason",
+        "_reply_headers",
+        "_request_head",
+        "_retry_after_s",
+        "_splitter",
+        "_status",
+        "_tried",
+        "arrived_at",
+        "call",
+        "door",
+        "heard_at",
+        "request_id",
+        "state",
+    )
+
+    def __init__(self, door: FrontDoor, downstream: Downstream, head: RequestHead, request_id: str) -> None:
+        self.door = door
+        self.state = State.DECIDING
+        self.request_id = request_id
+        self.call: Call | None = None
+        self.arrived_at = self.heard_at = door.now()
+        self._downstream = downstream
+        self._request_head = head
+        self._body = b""
+        self._candidates: tuple[Placed, ...] = ()
+        self._reason = Reason.NEAREST
+        self._attempt: Attempt | None = None
+        self._attempts = Attempts()
+        self._tried: list[str] = []
+        self._retry_after_s: float | None = None
+        self._held: list[bytes] = []
+        self._held_bytes = 0
+        self._status = 0
+        self._reply_headers: Headers = []
+        self._splitter: EventSplitter | None = None
+        self._first_byte_at: float | None = None
+        self._paused = False
+        self._placed: Placed | None = None
+
+    # What the client's side tells us.
+
+    def begin(self, path: str, body: bytes, peer_is_trusted: bool) -> None:
+        """The request is complete."""
+        door = self.door
+        head = self._request_head
+        tenant = door.tenant_of(head)
+        if tenant is None:
+            self.refuse(door.unauthenticated(head))
+            return
+        admitted = admit(
+            path=path,
+            head=head,
+            body=body,
+            tenant=tenant,
+            request_id=self.request_id,
+            origin=door.origin_of(head, peer_is_trusted),
+            residency=door.residency,
+        )
+        if isinstance(admitted, Failure):
+            self.refuse(admitted)
+            return
+        self.call = admitted
+        self._body = body
+        door.enter(self)
+        door.budget.deposit()
+        decision = decide(admitted, door.feed.view, door.in_flight, door.rng)
+        if isinstance(decision, Refuse):
+            self.refuse(no_candidate(admitted, decision, door.feed.view))
+            return
+        self._candidates = decision.order
+        self._reason = decision.reason
+        self._try_next()
+
+    def client_gone(self) -> None:
+        """The client left: the upstream stops working for nobody, at once."""
+        if self.state is State.DONE:
+            return
+        self._end_attempt(OutcomeKind.CANCELLED)
+        self._done("cancelled")
+
+    def pause(self) -> None:
+        """The client reads slowly: stop reading from the cluster."""
+        self._paused = True
+        if self._attempt is not None and self._attempt.connection is not None:
+            self._attempt.connection.pause()
+
+    def resume(self) -> None:
+        """The client has caught up."""
+        self._paused = False
+        self.heard_at = self.door.now()
+        if self._attempt is not None and self._attempt.connection is not None:
+            self._attempt.connection.resume()
+
+    def refuse(self, failure: Failure) -> None:
+        """Answer with an error; only before the head went out."""
+        assert self.state < State.RELAYING, "the head is out"
+        body = error_body(failure)
+        headers = error_headers(failure)
+        headers.append((b"x-request-id", self.request_id.encode("latin-1")))
+        if self._attempts.made:
+            headers.append((b"x-tradewind-attempts", b"%d" % self._attempts.made))
+        self.door.metrics.refused(failure.kind)
+        self._done(failure.kind)
+        self._downstream.send_head(failure.row.status, headers, len(body))
+        self._downstream.send_body(body)
+        self._downstream.finish()
+
+    # What the door's sweep tells us.
+
+    @property
+    def waits_at(self) -> str | None:
+        """The cluster at which this call waits without having received a byte."""
+        if self.state in (State.ATTEMPTING, State.HOLDING) and self._attempt is not None:
+            return self._attempt.placed.pool.cluster
+        return None
+
+    @property
+    def relays_from(self) -> str | None:
+        """The cluster whose answer is coming in."""
+        if self.state in (State.HOLDING, State.RELAYING) and self._attempt is not None:
+            return self._attempt.placed.pool.cluster
+        return None
+
+    def abandon(self) -> None:
+        """The cluster it waits at was ejected as unreachable: go elsewhere."""
+        self._end_attempt(OutcomeKind.ABANDONED)
+        self._after_failure(OutcomeKind.ABANDONED)
+
+    def check_time(self, now: float) -> None:
+        """End what has taken too long. `now` is loop time."""
+        timeouts = self.door.settings.timeouts
+        call = self.call
+        if self.state is State.DONE or call is None:
+            return
+        if now - self.arrived_at > timeouts.total_s:
+            self._too_late(OutcomeKind.BROKEN, Failure(Kind.DEADLINE_EXCEEDED, "The answer took too long altogether."))
+        elif self.state is State.RELAYING:
+            if not self._paused and now - self.heard_at > timeouts.idle_s:
+                self._too_late(OutcomeKind.BROKEN, Failure(Kind.STREAM_BROKEN, "The cluster fell silent."))
+        elif call.deadline_s is not None and now - self.arrived_at > call.deadline_s:
+            self._too_late(OutcomeKind.CANCELLED, not_in_time(call))
+        elif self._attempt is not None and now - self._attempt.began_at > timeouts.first_byte_s:
+            self._end_attempt(OutcomeKind.FIRST_BYTE_TIMEOUT)
+            self._after_failure(OutcomeKind.FIRST_BYTE_TIMEOUT)
+
+    def cut(self) -> None:
+        """The process ends and the grace period is over."""
+        self._too_late(OutcomeKind.CANCELLED, Failure(Kind.TOO_BUSY, "The front door is shutting down."))
+
+    def _too_late(self, kind: OutcomeKind, failure: Failure) -> None:
+        if self.state is State.RELAYING:
+            self._end_attempt(kind)
+            self._break_off(failure)
+        elif self.state is not State.DONE:
+            self._end_attempt(kind)
+            self.refuse(failure)
+
+    # Attempts.
+
+    def _try_next(self) -> None:
+        """Send the call to the next candidate that still stands."""
+        placed = self._next_candidate()
+        call = self.call
+        assert call is not None
+        if placed is None:
+            self._give_up()
+            return
+        door = self.door
+        pool = door.pools[placed.pool.cluster]
+        self._attempts.made += 1
+        self._tried.append(pool.cluster)
+        head = upstream_head(
+            call.path.encode("ascii"),
+            pool.authority,
+            self._request_head,
+            self.request_id.encode("latin-1"),
+            call.origin.encode("latin-1", "replace"),
+            len(self._body),
+        )
+        self.state = State.ATTEMPTING
+        self._placed = placed
+        self._attempt = Attempt(self, placed, pool, head, self._body, door.now())
+        door.attempt_began(placed)
+        self._attempt.begin()
+
+    def _next_candidate(self) -> Placed | None:
+        """The next in order that has not been dropped since; when none is left, decide once more."""
+        door = self.door
+        for placed in self._candidates:
+            if placed.pool.cluster not in self._tried and door.still_stands(placed):
+                return placed
+        if not self._tried or len(self._tried) >= ATTEMPTS_MAX or self.call is None:
+            return None
+        decision = decide(self.call, door.feed.view, door.in_flight, door.rng)
+        if isinstance(decision, Place):
+            for placed in decision.order:
+                if placed.pool.cluster not in self._tried and placed.pool.cluster in door.pools:
+                    return placed
+        return None
+
+    def _end_attempt(self, kind: OutcomeKind) -> None:
+        """End the present attempt, if any, and report what came of it."""
+        attempt, self._attempt = self._attempt, None
+        if attempt is None:
+            return
+        attempt.end()
+        self._report(attempt, kind)
+
+    def _report(self, attempt: Attempt, kind: OutcomeKind, retry_after: float | None = None) -> None:
+        assert self.call is not None
+        ttft_s = None if self._first_byte_at is None else self._first_byte_at - attempt.began_at
+        self.door.attempt_ended(attempt.placed, self.call, kind, retry_after, ttft_s)
+
+    def attempt_head(self, status: int, headers: Headers) -> None:
+        """The head of an answer."""
+        attempt = self._attempt
+        if attempt is None:
+            return
+        self._attempts.connected = True
+        self.heard_at = self.door.now()
+        kind = meaning(status, headers)
+        self._status = status
+        self._reply_headers = headers
+        if kind is OutcomeKind.SERVED or kind is OutcomeKind.PASSED_THROUGH:
+            self.state = State.HOLDING
+            content_type = header(headers, b"content-type")
+            if content_type is not None and content_type.startswith(b"text/event-stream"):
+                self._splitter = EventSplitter()
+            return
+        retry_after = retry_after_s(headers)
+        if retry_after is not None:
+            self._retry_after_s = min(retry_after, self._retry_after_s or retry_after)
+        self._attempt = None
+        attempt.end()
+        self._report(attempt, kind, retry_after)
+        self._after_failure(kind)
+
+    def attempt_data(self, chunk: bytes) -> None:
+        """Bytes of the body."""
+        self.heard_at = self.door.now()
+        splitter = self._splitter
+        if splitter is not None:
+            chunk = splitter.feed(chunk)
+            if not chunk:
+                return
+        if self.state is State.RELAYING:
+            self._downstream.send_body(chunk)
+            return
+        self._held.append(chunk)
+        self._held_bytes += len(chunk)
+        if splitter is not None or self._held_bytes > HELD_BYTES_MAX:
+            self._commit(None)
+
+    def attempt_end(self) -> None:
+        """The answer is complete."""
+        attempt, self._attempt = self._attempt, None
+        if attempt is None:
+            return
+        if self._splitter is not None and (rest := self._splitter.rest()):
+            self._held.append(rest)
+            self._held_bytes += len(rest)
+        if self.state is State.RELAYING:
+            for chunk in self._held:
+                self._downstream.send_body(chunk)
+        else:
+            self._commit(self._held_bytes)
+        passed = self._status >= 400
+        self._report(attempt, OutcomeKind.PASSED_THROUGH if passed else OutcomeKind.SERVED)
+        self._done("passed_through" if passed else "served")
+        self._downstream.finish()
+
+    def attempt_failed(self, kind: OutcomeKind) -> None:
+        """The attempt broke, or never got a connection."""
+        attempt, self._attempt = self._attempt, None
+        if attempt is None:
+            return
+        if self.state is State.RELAYING:
+            self._report(attempt, OutcomeKind.BROKEN)
+            self._break_off(Failure(Kind.STREAM_BROKEN, "The cluster broke off in the middle of its answer."))
+            return
+        self._report(attempt, kind)
+        self._after_failure(kind)
+
+    def _after_failure(self, kind: OutcomeKind) -> None:
+        """An attempt failed before the first byte: another candidate, or the end."""
+        if kind not in (OutcomeKind.REFUSED, OutcomeKind.CONNECT_TIMEOUT):
+            self._attempts.connected = True
+        self._held.clear()
+        self._held_bytes = 0
+        self._splitter = None
+        if after_attempt(self._attempts, kind, self.door.budget) is Next.TRY_NEXT:
+            self._reason = Reason.FAILOVER
+            self._try_next()
+        else:
+            self._give_up()
+
+    def _give_up(self) -> None:
+        assert self.call is not None
+        self.refuse(nobody_answered(self.call, self._attempts, self._retry_after_s))
+
+    # The client's answer.
+
+    def _commit(self, length: int | None) -> None:
+        """The head goes out, and with it what was held. From here on nothing can be taken back."""
+        placed = self._placed
+        assert placed is not None, "only an attempt commits"
+        self.state = State.RELAYING
+        if self._attempt is not None:
+            self._attempt.forget_request()
+        self._body = b""  # Not needed any more: no other attempt will be made.
+        self._first_byte_at = self.door.now()
+        headers = downstream_headers(self._reply_headers)
+        if self._splitter is not None:
+            headers.append((b"x-accel-buffering", b"no"))
+            if header(headers, b"cache-control") is None:
+                headers.append((b"cache-control", b"no-cache, no-transform"))
+        headers.append((b"x-request-id", self.request_id.encode("latin-1")))
+        headers.append((b"x-tradewind-cluster", placed.pool.cluster.encode()))
+        headers.append((b"x-tradewind-region", placed.pool.region.encode()))
+        headers.append((b"x-tradewind-decision", self._reason.value.encode()))
+        headers.append((b"x-tradewind-attempts", b"%d" % self._attempts.made))
+        if length is None and self._splitter is None:
+            declared = header(self._reply_headers, b"content-length")
+            length = int(declared) if declared is not None and declared.isdigit() else None
+        downstream = self._downstream
+        downstream.send_head(self._status, headers, length)
+        held, self._held = self._held, []
+        for chunk in held:
+            downstream.send_body(chunk)
+
+    def _break_off(self, failure: Failure) -> None:
+        """After the first byte: a stream ends with an error event, anything else with a broken connection."""
+        self.door.metrics.broken_streams.inc()
+        stream = self._splitter is not None
+        self._done(failure.kind)
+        if stream:
+            self._downstream.send_body(error_event(failure))
+            self._downstream.finish()
+        else:
+            self._downstream.abort()
+
+    def _done(self, outcome: str) -> None:
+        self.state = State.DONE
+        self._held.clear()
+        self._body = b""
+        self.door.leave(self)
+        if self.call is not None:
+            self.door.metrics.call_ended(
+                region=self._placed.pool.region if self._placed is not None else "",
+                reason=self._reason if self._placed is not None else "",
+                outcome=outcome,
+                ttft_s=None if self._first_byte_at is None else self._first_byte_at - self.arrived_at,
+                event_interval_s=self._event_interval_s(),
+            )
+
+    def _event_interval_s(self) -> float | None:
+        """Mean time between the events of a stream, a stand-in for the time per output token."""
+        if self._splitter is None or self._first_byte_at is None or self._splitter.events < 3:
+            return None
+        return (self.heard_at - self._first_byte_at) / (self._splitter.events - 1)

@@ -1,0 +1,62 @@
+"""The sentences in which a call is refused. Pure; each says what happened and what to do."""
+
+from collections import Counter
+
+from federation.outcome import NEVER_CONNECTED, OutcomeKind
+from federation.view import FleetView
+from router.call import Call
+from router.decision import Refuse
+from router.errors import Failure, Kind
+from router.retry import BROKEN_CLUSTERS_MAX, Attempts
+
+MODELS_NAMED_MAX = 20
+
+
+def no_candidate(call: Call, decision: Refuse, fleet: FleetView) -> Failure:
+    """No cluster was even tried."""
+    if not decision.known:
+        if not fleet.all_models_known:
+            return Failure(
+                Kind.NO_CLUSTER, f"No cluster is known to serve the model '{call.model}' yet; try again.", "model"
+            )
+        known = sorted(fleet.models)
+        names = ", ".join(known[:MODELS_NAMED_MAX]) + (", ..." if len(known) > MODELS_NAMED_MAX else "")
+        return Failure(
+            Kind.MODEL_NOT_FOUND,
+            f"The model '{call.model}' does not exist here. Known models: {names or 'none'}.",
+            "model",
+        )
+    counted = Counter(decision.drops.values())
+    reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(counted.items()))
+    return Failure(
+        Kind.NO_CLUSTER, f"No cluster can take a call for '{call.model}' now ({reasons or 'none left'}); try again."
+    )
+
+
+def nobody_answered(call: Call, attempts: Attempts, retry_after_s: float | None) -> Failure:
+    """Every attempt failed before the first byte."""
+    tried = f"{attempts.made} attempt{'s' if attempts.made != 1 else ''}"
+    if attempts.credentials_only and attempts.last is OutcomeKind.CREDENTIALS:
+        return Failure(
+            Kind.UPSTREAM_CREDENTIALS, "The clusters refuse this front door's credentials; its operator must act."
+        )
+    if attempts.broken_clusters >= BROKEN_CLUSTERS_MAX:
+        return Failure(
+            Kind.UPSTREAM_FAILED, f"{attempts.broken_clusters} clusters broke while working on this call; not tried on."
+        )
+    if attempts.last is OutcomeKind.NO_ROOM:
+        seconds = None if retry_after_s is None else max(1, round(retry_after_s))
+        return Failure(Kind.NO_ROOM, f"Every cluster tried is full ({tried}); try again later.", retry_after_s=seconds)
+    if attempts.last is OutcomeKind.FIRST_BYTE_TIMEOUT:
+        return Failure(Kind.FIRST_BYTE_TIMEOUT, f"No cluster answered in time ({tried}).")
+    if attempts.last in NEVER_CONNECTED and not attempts.connected:
+        return Failure(Kind.NOBODY_CONNECTED, f"No cluster could be connected to ({tried}); try again.")
+    if attempts.last in (OutcomeKind.MODEL_MISSING, OutcomeKind.MODEL_UNAVAILABLE):
+        return Failure(Kind.NO_CLUSTER, f"The model '{call.model}' is not available at the clusters tried ({tried}).")
+    return Failure(Kind.UPSTREAM_FAILED, f"The clusters tried failed before they answered ({tried}).")
+
+
+def not_in_time(call: Call) -> Failure:
+    """The call's own deadline passed."""
+    deadline_ms = round((call.deadline_s or 0) * 1000)
+    return Failure(Kind.DEADLINE_EXCEEDED, f"No first byte within the deadline of {deadline_ms} ms.")

@@ -1,0 +1,90 @@
+"""decide(call, fleet, own, rng) -> Place | Refuse: nearest eligible cluster with headroom.
+
+What depends on the fleet alone was settled when the view was made (drops, slots, the order
+by distance), so a call looks at its first few candidates only.
+"""
+
+from collections.abc import Mapping
+from random import Random
+
+from federation.view import Drop, FleetView, ModelView, Placed, PoolView
+from router.call import Call
+from router.decision import Decision, Place, Reason, Refuse
+
+CANDIDATES_MAX = 3  # As many as a call has attempts.
+PANIC_SHARE = 0.5  # With fewer than this share of the answering clusters in good standing, standing is ignored.
+FREE_SLOTS_MIN = 1.0
+
+Own = Mapping[tuple[str, str], int]  # (cluster, model) -> our own calls in flight there now.
+
+
+def decide(call: Call, fleet: FleetView, own: Own, rng: Random) -> Decision:
+    """Where to try the call, in which order. `rng` is drawn from only for clusters that start slowly."""
+    view = fleet.models.get(call.model)
+    if view is None:
+        return Refuse(known=False, generation=fleet.generation)
+    allowed = call.regions
+    roomy: list[Placed] = []
+    full: list[Placed] = []
+    nearest_is_full = False
+    for placed in view.nearest_first(call.origin, fleet):
+        pool = placed.pool
+        if pool.drop is not None or (allowed is not None and pool.region not in allowed):
+            continue
+        if has_room(pool, own, rng):
+            if not roomy:
+                nearest_is_full = bool(full)
+            roomy.append(placed)
+            if len(roomy) == CANDIDATES_MAX:
+                break
+        else:
+            full.append(placed)
+    if roomy:
+        reason = Reason.OVERFLOW if nearest_is_full else Reason.NEAREST
+        return Place((*roomy, *least_saturated(full, own))[:CANDIDATES_MAX], reason, fleet.generation)
+    return _without_room(call, fleet, view, full, own)
+
+
+def has_room(pool: PoolView, own: Own, rng: Random) -> bool:
+    """Whether one more call fits, counting what we sent since the last report; a slow starter takes only its share."""
+    if pool.headroom_slots(own.get((pool.cluster, pool.model), 0)) < FREE_SLOTS_MIN:
+        return False
+    return pool.share >= 1.0 or rng.random() < pool.share
+
+
+def least_saturated(full: list[Placed], own: Own) -> list[Placed]:
+    """Those without room, the least loaded first; slow starters last, then by distance."""
+    return sorted(
+        full,
+        key=lambda p: (p.pool.share < 1.0, p.pool.saturation(own.get((p.pool.cluster, p.pool.model), 0)), p.rtt_ms),
+    )
+
+
+def _without_room(call: Call, fleet: FleetView, view: ModelView, full: list[Placed], own: Own) -> Decision:
+    """Nobody has room: the least saturated takes it; with too few in good standing, standing is ignored."""
+    allowed = call.regions
+    answering = [
+        placed
+        for placed in view.nearest_first(call.origin, fleet)
+        if placed.pool.in_panic and (allowed is None or placed.pool.region in allowed)
+    ]
+    if answering and len(full) < PANIC_SHARE * (len(full) + len(answering)):
+        order = least_saturated(full + answering, own)
+        reason = Reason.PANIC if order[0].pool.in_panic else Reason.OVERFLOW
+        return Place(tuple(order[:CANDIDATES_MAX]), reason, fleet.generation)
+    if full:
+        order = least_saturated(full, own)
+        reason = Reason.NEAREST if order[0] is full[0] else Reason.OVERFLOW
+        return Place(tuple(order[:CANDIDATES_MAX]), reason, fleet.generation)
+    return Refuse(known=True, generation=fleet.generation, drops=drops(call, view))
+
+
+def drops(call: Call, view: ModelView) -> dict[str, Drop]:
+    """Why each cluster that serves the model was passed over."""
+    found: dict[str, Drop] = {}
+    for pool in view.pools:
+        if call.regions is not None and pool.region not in call.regions:
+            found[pool.cluster] = Drop.REGION_NOT_ALLOWED
+        elif pool.drop is not None:
+            found[pool.cluster] = pool.drop
+    return found
