@@ -154,12 +154,12 @@ def _pool_view(belief: Belief, model: str, alive: Liveness, now: float, wall_ms:
 def _drop(belief: Belief, model: str, ready: bool, now: float, wall_ms: float) -> Drop | None:
     if belief.drain is not None and belief.drain.holds(wall_ms):
         return Drop.DRAINED
-    if not ready:
-        return Drop.NOT_READY
     standing = belief.standing
     if standing.state is State.EJECTED:
         gone = standing.cause is Cause.UNREACHABLE and not standing.reachable
         return Drop.UNREACHABLE if gone else Drop.EJECTED
+    if not ready:
+        return Drop.NOT_READY
     hold = belief.holds.get(model)
     if hold is not None and now < hold.until:
         return Drop.NO_ROOM if hold.kind is HoldKind.NO_ROOM else Drop.NOT_READY

@@ -5,15 +5,12 @@ line each, as `FILE:LINE: path: what is wrong and what was expected`. Shapes and
 with their types (`router.settings`, `federation.inventory`, `router.auth`, `federation.geography`).
 """
 
-import ipaddress
-import math
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import msgspec
 import yaml
@@ -25,14 +22,14 @@ from federation.wire import KEY_BYTES_MIN
 from router.auth import ApiKeys, KeyRow
 from router.auth import mistakes as key_mistakes
 from router.document import Document, Unreadable, leaves, nearest, read_bytes, read_text
+from router.setting_rules import mistakes as settings_mistakes
+from router.setting_rules import oddities as settings_oddities
 from router.settings import RouterSettings
 
 PREFIX: Final = "TRADEWIND_"
 NOT_SETTINGS: Final = ("TRADEWIND_ADMIN_URL", "TRADEWIND_ADMIN_TOKEN", "TRADEWIND_TRACEBACK")
 ADMIN_TOKEN_LENGTH_MIN: Final = 16
-MAY_BE_ZERO: Final = frozenset({"shutdown.lame_duck_s", "shutdown.grace_s", "federation.slow_start_s"})
 _KUBERNETES_LINK: Final = re.compile(r"TRADEWIND(_[A-Z0-9]+)*_(SERVICE_HOST|SERVICE_PORT(_.*)?|PORT_\d+_.*)")
-_HEADER: Final = re.compile(r"[A-Za-z0-9-]+")
 
 
 Signature = tuple[int, int, int] | None  # Time, size and inode; None: there is no such file.
@@ -203,56 +200,6 @@ def _from_text(text: str, leaf: Any) -> Any:
     return value
 
 
-def settings_mistakes(settings: RouterSettings) -> Iterator[tuple[str, str]]:
-    """(path, what is wrong) for what the types cannot say."""
-    if not settings.region:
-        yield "region", "empty; name the region that this front door is in"
-    for name in ("port", "admin_port"):
-        if not 0 <= (port := getattr(settings, name)) <= 65535:
-            yield name, f"{port} is no port; expected 1 to 65535, or 0 for any free one"
-    if settings.port == settings.admin_port != 0:
-        yield "admin_port", f"{settings.port} is also the main port; choose another"
-    if not _is_loopback(settings.host) and settings.keys_file is None:
-        yield "host", f"{settings.host} is open to others, which needs a keys_file (`tradewind keys new` makes one)"
-    if not _is_loopback(settings.admin_host) and settings.admin_token_file is None:
-        yield "admin_host", f"{settings.admin_host} is open to others, which needs an admin_token_file"
-    for index, url in enumerate(settings.stores):
-        if (reason := _store_mistake(url)) is not None:
-            yield f"stores.{index}", reason
-        elif url in settings.stores[:index]:
-            yield f"stores.{index}", f"{url} stands twice; remove one"
-    for index, network in enumerate(settings.trusted_proxies):
-        try:
-            ipaddress.ip_network(network)
-        except ValueError as error:
-            yield f"trusted_proxies.{index}", f"{error}; expected a network like 10.0.0.0/8"
-    header = settings.client_region_header
-    if header is not None and not _HEADER.fullmatch(header):
-        yield "client_region_header", f"{header!r} is no header name; expected one like x-client-region"
-    yield from _bounds(settings, "")
-
-
-def _bounds(group: msgspec.Struct, prefix: str) -> Iterator[tuple[str, str]]:
-    for part in msgspec.structs.fields(group):
-        value, path = getattr(group, part.name), f"{prefix}{part.name}"
-        if isinstance(value, msgspec.Struct):
-            yield from _bounds(value, f"{path}.")
-        elif part.name.endswith("_s"):
-            least = "at least 0" if path in MAY_BE_ZERO else "more than 0"
-            if not math.isfinite(value) or value < 0 or (value == 0 and path not in MAY_BE_ZERO):
-                yield path, f"{value:g} s; expected {least}"
-        elif part.name.endswith("_max") and value < 1:
-            yield path, f"{value}; expected at least 1"
-
-
-def settings_oddities(settings: RouterSettings) -> Iterator[tuple[str, str]]:
-    """(path, sentence) for what works but is seldom meant."""
-    if settings.client_region_header is not None and not settings.trusted_proxies:
-        yield "client_region_header", "no network is in trusted_proxies, so nobody's header is believed"
-    if not settings.stores:
-        yield "stores", "none, so that heartbeats are not heard and drains are not shared"
-
-
 def read_inventory(
     path: Path, environ: Mapping[str, str], found: Findings
 ) -> tuple[Inventory | None, dict[str, dict[str, bytes]]]:
@@ -364,26 +311,6 @@ def read_admin_token(path: Path, found: Findings) -> str | None:
         found.mistakes.append(f"{path}:1: expected one word of {ADMIN_TOKEN_LENGTH_MIN} or more ASCII characters")
         return None
     return token
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def _store_mistake(url: str) -> str | None:
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError as error:
-        return f"{url!r} is not a URL: {error}"
-    if parts.scheme == "unix" and parts.path:
-        return None
-    if parts.scheme not in ("redis", "rediss") or not parts.hostname:
-        return f"{url!r} is not a Redis URL like redis://host:6379"
-    return None if port is None or port > 0 else f"{url!r}: no such port"
 
 
 def _unplaced(path: Path, regions: Iterable[str], distances: Distances) -> Iterator[str]:

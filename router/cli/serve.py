@@ -1,0 +1,45 @@
+"""`tradewind serve`: one front door, until SIGTERM."""
+
+import os
+from pathlib import Path
+
+import click
+
+
+@click.command(name="serve")
+@click.argument("config", type=click.Path(path_type=Path))
+@click.option("--host", help="Address to listen on, instead of the file's.")
+@click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on, instead of the file's; 0: any.")
+@click.option("--admin-port", type=click.IntRange(0, 65535), help="Port of the admin API; 0: any.")
+def command(config: Path, host: str | None, port: int | None, admin_port: int | None) -> int:
+    """Run a front door.
+
+    CONFIG is a YAML file; TRADEWIND_* variables override it (TRADEWIND_TIMEOUTS__FIRST_BYTE_S=30). Prints a line
+    `ready {"url": ..., "admin": ...}` once it may take traffic.
+
+    \b
+    Example:
+      tradewind check serve.yaml && tradewind serve serve.yaml --port 8080
+    """
+    import asyncio
+
+    import uvloop
+
+    from router.app import serve
+    from router.configuration import BadConfiguration, load_router
+
+    chosen = {"host": host, "port": port, "admin_port": admin_port}
+    overrides = {f"TRADEWIND_{name.upper()}": str(value) for name, value in chosen.items() if value is not None}
+    environ = {**os.environ, **overrides}
+    try:
+        loaded = load_router(config, environ)
+    except BadConfiguration as error:
+        for line in error.lines:
+            click.echo(line, err=True)
+        raise click.ClickException(
+            f"{config}: {len(error.lines)} mistakes, listed above; nothing was started"
+        ) from None
+    for line in loaded.warnings:
+        click.echo(line, err=True)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(serve(loaded, lambda: load_router(config, environ)))

@@ -1,0 +1,169 @@
+"""`tradewind status`: clusters, liveness and capacity as one front door sees them."""
+
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from federation.clock import SystemClock
+from router.cli.admin import Admin, url_option
+from router.cli.duration import show_duration
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+WATCH_S = 1.0
+
+
+@click.command(name="status")
+@click.option("--watch", is_flag=True, help="Show it anew every second until Ctrl-C.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print the front door's answer as JSON; one line each with --watch."
+)
+@url_option
+def command(watch: bool, as_json: bool, url: str) -> None:
+    """Show clusters, liveness and capacity as a front door sees them.
+
+    \b
+    Example:
+      tradewind status
+      tradewind status --watch
+      tradewind status --json | jq '.clusters[] | {cluster, liveness}'
+    """
+    with Admin(url) as admin:
+        if not watch:
+            document = admin.get("/admin/status")
+            if as_json:
+                click.echo(json.dumps(document))
+            else:
+                from rich.console import Console
+
+                Console().print(render(document, SystemClock().wall()))
+        elif as_json:
+            while True:
+                click.echo(json.dumps(admin.get("/admin/status")))
+                time.sleep(WATCH_S)
+        else:
+            _watch(admin)
+
+
+def _watch(admin: Admin) -> None:
+    """Until Ctrl-C. A front door that goes away is said so, and looked for again."""
+    from rich.live import Live
+    from rich.text import Text
+
+    clock = SystemClock()
+    with Live(render(admin.get("/admin/status"), clock.wall()), auto_refresh=False, screen=False) as live:
+        while True:
+            time.sleep(WATCH_S)
+            try:
+                live.update(render(admin.get("/admin/status"), clock.wall()), refresh=True)
+            except click.ClickException as error:
+                live.update(Text(error.format_message(), style="red"), refresh=True)
+
+
+def render(status: dict[str, Any], wall_s: float) -> "RenderableType":
+    """The status as tables. `wall_s` is the time now, to say how long drains last."""
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    head = Text()
+    head.append(f"{status['region']}  up {show_duration(status['uptime_s'])}  generation {status['generation']}  ")
+    mode = str(status["mode"])
+    head.append(mode, style="green" if mode == "live" else "yellow")
+    for store in status["stores"]:
+        state = "reachable" if store["reachable"] else "unreachable"
+        head.append(f"  {store['name']} ")
+        head.append(state, style="green" if store["reachable"] else "red")
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column, justify in COLUMNS:
+        table.add_column(column, justify=justify, no_wrap=column in ("cluster", "region"))  # type: ignore[arg-type]
+    for cluster in status["clusters"]:
+        for row in _rows(cluster, wall_s):
+            table.add_row(*row)
+    decisions = "  ".join(f"{name} {count}" for name, count in status["decisions"].items()) or "none yet"
+    return Group(head, Text(""), table, Text(""), Text(f"decisions  {decisions}"))
+
+
+COLUMNS = (
+    ("cluster", "left"),
+    ("region", "left"),
+    ("heartbeat", "left"),
+    ("standing", "left"),
+    ("rtt", "right"),
+    ("model", "left"),
+    ("ready", "right"),
+    ("running", "right"),
+    ("waiting", "right"),
+    ("slots", "right"),
+    ("full", "right"),
+    ("KV", "right"),
+    ("own", "right"),
+    ("not placed", "left"),
+)
+
+
+def _rows(cluster: dict[str, Any], wall_s: float) -> list[list[str]]:
+    """One row a model; what is the cluster's own stands in the first alone."""
+    liveness, age = str(cluster["liveness"]), cluster["heartbeat_age_s"]
+    beat = f"{_paint(liveness, LIVENESS)} {show_duration(age)}" if age is not None else _paint(liveness, LIVENESS)
+    rtt = f"{cluster['rtt_ms']:.1f} ms" if cluster["rtt_ms"] is not None else "-"
+    head = [cluster["cluster"], cluster["region"], beat, _standing(cluster, wall_s), rtt]
+    rows: list[list[str]] = []
+    for model in cluster["models"] or [None]:
+        rows.append([*head, *(_model(model) if model is not None else ["-"] + [""] * 8)])
+        head = [""] * len(head)
+    return rows
+
+
+LIVENESS = {"fresh": "green", "stale": "yellow", "lost": "red"}
+STANDING = {"admitted": "green", "probation": "yellow", "ejected": "red"}
+
+
+def _standing(cluster: dict[str, Any], wall_s: float) -> str:
+    standing, drain = cluster["standing"], cluster["drain"]
+    state = str(standing["state"])
+    text = _paint(state, STANDING)
+    if state != "admitted" and standing["cause"]:
+        text += f" ({standing['cause']})"
+    elif standing["share"] < 1:
+        text += f" [yellow]slow start {standing['share']:.0%}[/]"
+    if drain is not None:
+        left_s = drain["until_unix_ms"] / 1000 - wall_s
+        text += f" [yellow]drained[/] {show_duration(left_s)} more ({_escape(drain['reason'])})"
+    return text
+
+
+def _model(model: dict[str, Any]) -> list[str]:
+    ready, desired = model["replicas_ready"], model["replicas_desired"]
+    return [
+        _escape(model["model"]),
+        "-" if ready is None else f"{ready}/{desired}",
+        _count(model["running"]),
+        _count(model["waiting"]),
+        _count(model["slots"]),
+        _share(model["saturation"]),
+        _share(model["kv_cache_utilization"]),
+        _count(model["own_in_flight"]),
+        str(model["drop"] or ""),
+    ]
+
+
+def _paint(word: str, styles: dict[str, str]) -> str:
+    return f"[{styles[word]}]{word}[/]" if word in styles else word
+
+
+def _escape(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)
+
+
+def _count(value: float | None) -> str:
+    return "-" if value is None else f"{value:.0f}"
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.0%}"
