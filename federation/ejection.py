@@ -38,6 +38,9 @@ class ProbeResult(StrEnum):
     SILENT = "silent"  # Refused, reset or too late.
 
 
+SHARE_NEGLIGIBLE = 0.001
+
+
 @dataclass(frozen=True, slots=True)
 class EjectionRules:
     """When a cluster is taken out and how it comes back."""
@@ -135,6 +138,11 @@ def after_outcome(
     """The standing after one attempt by a call of ours."""
     if kind in ANSWERED:
         share = standing.failure_share * (1 - 1 / rules.memory_calls)
+        if share < SHARE_NEGLIGIBLE:
+            share = 0.0
+            clean = not (standing.silent_probes or standing.refused or standing.failures or standing.failure_share)
+            if clean and standing.calls >= rules.memory_calls:
+                return standing
         calls = min(rules.memory_calls, standing.calls + 1)
         return replace(
             standing, silent_probes=0, refused=0, failures=0.0, failure_share=share, calls=calls, heard_at=now

@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from random import Random
 from types import MappingProxyType
 
+import msgspec
+
 from federation.ejection import (
     DEFAULT_RULES,
     Cause,
@@ -51,8 +53,7 @@ class ProbeSeen:
     rtt_s: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class OutcomeSeen:
+class OutcomeSeen(msgspec.Struct, frozen=True):
     outcome: Outcome
 
 
@@ -160,8 +161,10 @@ def _after(
             return replace(belief, standing=heard(belief.standing, now))
         case OutcomeSeen(outcome=outcome):
             standing = after_outcome(belief.standing, outcome.kind, now, rng, rules)
-            standing = _capped(belief.standing, standing, beliefs)
-            return replace(belief, standing=standing, holds=_holds_after(belief.holds, outcome, now))
+            holds = _holds_after(belief.holds, outcome, now)
+            if standing is belief.standing and holds is belief.holds:
+                return belief  # One more answer from a cluster in good standing: by far the most frequent event.
+            return replace(belief, standing=_capped(belief.standing, standing, beliefs), holds=holds)
 
 
 def _capped(before: Standing, after: Standing, beliefs: Mapping[str, Belief]) -> Standing:

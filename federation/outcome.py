@@ -1,7 +1,8 @@
 """What came of one attempt at one cluster."""
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+import msgspec
 
 
 class OutcomeKind(StrEnum):
@@ -53,8 +54,7 @@ ANSWERED = frozenset(
 NEVER_CONNECTED = frozenset({OutcomeKind.REFUSED, OutcomeKind.CONNECT_TIMEOUT})
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True, gc=False):
     """What came of one attempt, as the exchange reports it to the feed."""
 
     cluster: str

@@ -1,9 +1,15 @@
 """Every metric of the front door, with its labels, on a registry that the caller owns.
 
-Children are kept once they were asked for: a look-up by labels costs more than a count.
+What a call counts goes into plain integers, since a labelled counter of the client library
+costs more than the rest of a decision; a scrape turns them into metrics.
 """
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from bisect import bisect_left
+from collections.abc import Iterator
+
+from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 from federation.outcome import OutcomeKind
 from router.errors import Kind
@@ -12,31 +18,39 @@ TTFT_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.
 INTERVAL_BUCKETS = (0.005, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.075, 0.1, 0.2, 0.5, 1.0)
 
 
-class RouterMetrics:
+class Distribution:
+    """Observations in seconds, counted by upper bound."""
+
+    __slots__ = ("bounds", "counts", "total_s")
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.total_s = 0.0
+
+    def observe(self, seconds: float) -> None:
+        self.counts[bisect_left(self.bounds, seconds)] += 1
+        self.total_s += seconds
+
+    def buckets(self) -> list[tuple[str, float]]:
+        """Cumulative counts, as Prometheus wants them."""
+        rows: list[tuple[str, float]] = []
+        running = 0
+        for bound, count in zip((*map(str, self.bounds), "+Inf"), self.counts, strict=True):
+            running += count
+            rows.append((bound, float(running)))
+        return rows
+
+
+class RouterMetrics(Collector):
     """What the edge counts."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._calls = Counter(
-            "tradewind_calls", "Calls that ended", ["region", "decision", "outcome"], registry=registry
-        )
-        self._attempts = Counter("tradewind_attempts", "Attempts that ended", ["cluster", "outcome"], registry=registry)
-        self._refused = Counter(
-            "tradewind_refused", "Calls answered with an error of ours", ["kind"], registry=registry
-        )
-        self._ttft = Histogram(
-            "tradewind_ttft_seconds",
-            "Time to the first byte of an answer",
-            ["region"],
-            buckets=TTFT_BUCKETS,
-            registry=registry,
-        )
-        self._interval = Histogram(
-            "tradewind_stream_event_interval_seconds",
-            "Mean time between two events of a stream, one observation a stream",
-            ["region"],
-            buckets=INTERVAL_BUCKETS,
-            registry=registry,
-        )
+        self._calls: dict[tuple[str, str, str], int] = {}
+        self._attempts: dict[tuple[str, str], int] = {}
+        self._refused: dict[str, int] = {}
+        self._ttft: dict[str, Distribution] = {}
+        self._interval: dict[str, Distribution] = {}
         self.broken_streams = Counter(
             "tradewind_broken_streams", "Answers that broke after their first byte", registry=registry
         )
@@ -45,48 +59,60 @@ class RouterMetrics:
             "tradewind_upstream_connections", "Open connections to a cluster", ["cluster"], registry=registry
         )
         self.reloads = Counter("tradewind_configuration_reloads", "Files read again", ["result"], registry=registry)
-        self._by_call: dict[tuple[str, str, str], Counter] = {}
-        self._by_attempt: dict[tuple[str, str], Counter] = {}
-        self._ttft_by_region: dict[str, Histogram] = {}
-        self._interval_by_region: dict[str, Histogram] = {}
+        registry.register(self)
 
     def call_ended(
         self, *, region: str, reason: str, outcome: str, ttft_s: float | None, event_interval_s: float | None
     ) -> None:
         """One call is over."""
         key = (region, reason, outcome)
-        count = self._by_call.get(key)
-        if count is None:
-            count = self._by_call[key] = self._calls.labels(region, reason, outcome)
-        count.inc()
+        self._calls[key] = self._calls.get(key, 0) + 1
         if ttft_s is not None:
-            ttft = self._ttft_by_region.get(region)
+            ttft = self._ttft.get(region)
             if ttft is None:
-                ttft = self._ttft_by_region[region] = self._ttft.labels(region)
+                ttft = self._ttft[region] = Distribution(TTFT_BUCKETS)
             ttft.observe(ttft_s)
         if event_interval_s is not None:
-            interval = self._interval_by_region.get(region)
+            interval = self._interval.get(region)
             if interval is None:
-                interval = self._interval_by_region[region] = self._interval.labels(region)
+                interval = self._interval[region] = Distribution(INTERVAL_BUCKETS)
             interval.observe(event_interval_s)
 
     def attempt_ended(self, cluster: str, kind: OutcomeKind) -> None:
         """One attempt is over."""
         key = (cluster, kind)
-        count = self._by_attempt.get(key)
-        if count is None:
-            count = self._by_attempt[key] = self._attempts.labels(cluster, kind)
-        count.inc()
+        self._attempts[key] = self._attempts.get(key, 0) + 1
 
     def refused(self, kind: Kind) -> None:
         """An error of ours was sent."""
-        self._refused.labels(kind).inc()
+        self._refused[kind] = self._refused.get(kind, 0) + 1
 
     def decisions(self) -> dict[str, int]:
         """Calls that were placed, by the reason of the decision."""
         totals: dict[str, int] = {}
-        for metric in self._calls.collect():
-            for sample in metric.samples:
-                if sample.name.endswith("_total") and (reason := sample.labels["decision"]):
-                    totals[reason] = totals.get(reason, 0) + int(sample.value)
+        for (_, reason, _), count in self._calls.items():
+            if reason:
+                totals[reason] = totals.get(reason, 0) + count
         return totals
+
+    def collect(self) -> Iterator[Metric]:
+        """What a scrape sees."""
+        calls = CounterMetricFamily("tradewind_calls", "Calls that ended", labels=["region", "decision", "outcome"])
+        for key, count in self._calls.items():
+            calls.add_metric(key, count)
+        attempts = CounterMetricFamily("tradewind_attempts", "Attempts that ended", labels=["cluster", "outcome"])
+        for pair, count in self._attempts.items():
+            attempts.add_metric(pair, count)
+        refused = CounterMetricFamily("tradewind_refused", "Calls answered with an error of ours", labels=["kind"])
+        for kind, count in self._refused.items():
+            refused.add_metric((kind,), count)
+        ttft = HistogramMetricFamily("tradewind_ttft_seconds", "Time to the first byte of an answer", labels=["region"])
+        interval = HistogramMetricFamily(
+            "tradewind_stream_event_interval_seconds",
+            "Mean time between two events of a stream, one observation a stream",
+            labels=["region"],
+        )
+        for family, distributions in ((ttft, self._ttft), (interval, self._interval)):
+            for region, distribution in distributions.items():
+                family.add_metric((region,), distribution.buckets(), distribution.total_s)
+        yield from (calls, attempts, refused, ttft, interval)

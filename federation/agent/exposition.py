@@ -76,11 +76,21 @@ _NAMES: dict[str, tuple[str, ...]] = {
 }
 _FIGURE = {name.encode(): (figure, rank) for figure, names in _NAMES.items() for rank, name in enumerate(names)}
 
+
+def _alternatives() -> bytes:
+    """All known names, grouped by engine: a line of another name is given up after a few letters."""
+    by_engine: dict[bytes, list[bytes]] = {}
+    for name in sorted(_FIGURE):
+        engine, _, rest = name.partition(b":")
+        by_engine.setdefault(engine, []).append(rest)
+    return b"|".join(engine + b":(?:" + b"|".join(names) + b")" for engine, names in by_engine.items())
+
+
+# Starts with a plain line feed rather than ^, which the matcher can search for quickly.
 # Label values may hold braces and escaped quotes, so they are matched as quoted strings.
 _LINE = re.compile(
-    rb"^(" + b"|".join(sorted(_FIGURE, reverse=True)) + rb")"
-    rb'(?:\{((?:[^"}\n]|"(?:[^"\\\n]|\\.)*")*)\})?[ \t]+([-+0-9.eE]+)(?=\s|$)',
-    re.MULTILINE,
+    rb"\n(" + _alternatives() + rb")"
+    rb'(?:\{((?:[^"}\n]|"(?:[^"\\\n]|\\.)*")*)\})?[ \t]+([-+0-9.eE]+)(?=\s|$)'
 )
 _LABEL = re.compile(rb'(?:^|,)[ \t]*([A-Za-z_]\w*)[ \t]*=[ \t]*"((?:[^"\\]|\\.)*)"')
 _SAMPLE = re.compile(rb"^(?:# (?:HELP|TYPE) )?[A-Za-z_:][\w:]*(?:\{[^\n]*\})?[ \t]+\S", re.MULTILINE)
@@ -97,7 +107,7 @@ def read_page(page: bytes) -> Page:
     values: dict[tuple[str, str, int], list[float]] = defaultdict(list)
     engine: Engine | None = None
     adapters, adapters_at = b"", -math.inf
-    for match in islice(_LINE.finditer(page), SERIES_MAX):
+    for match in islice(_LINE.finditer(b"\n" + page), SERIES_MAX):
         name, labels, text = match.groups()
         try:
             value = float(text)

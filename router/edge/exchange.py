@@ -159,7 +159,7 @@ class Exchange:
             return
         self._candidates = decision.order
         self._reason = decision.reason
-        self._try_next()
+        self._try(decision.order[0])
 
     def client_gone(self) -> None:
         """The client left: the upstream stops working for nobody, at once."""
@@ -250,13 +250,21 @@ class Exchange:
     def _try_next(self) -> None:
         """Send the call to the next candidate that still stands."""
         placed = self._next_candidate()
-        call = self.call
-        assert call is not None
         if placed is None:
             self._give_up()
-            return
+        else:
+            self._try(placed)
+
+    def _try(self, placed: Placed) -> None:
+        """Send the call to a candidate."""
+        call = self.call
+        assert call is not None
         door = self.door
-        pool = door.pools[placed.pool.cluster]
+        pool = door.pools.get(placed.pool.cluster)
+        if pool is None:  # No longer declared; the view has not caught up.
+            self._tried.append(placed.pool.cluster)
+            self._try_next()
+            return
         self._attempts.made += 1
         self._tried.append(pool.cluster)
         head = upstream_head(

@@ -44,6 +44,8 @@ _DROPPED_UP_PREFIXES = (b"x-tradewind-", b"x-forwarded-", b"proxy-", b"x-gateway
 _DROPPED_DOWN = HOP_BY_HOP | {b"content-length", b"set-cookie", b"server", b"alt-svc", b"x-request-id"}
 _DROPPED_DOWN_PREFIXES = (b"x-tradewind-", b"proxy-", b"x-envoy-")
 
+_PLAIN_CONNECTION = (b"keep-alive", b"close", b"Keep-Alive", b"Close")  # Name no header.
+
 REQUEST_ID_LENGTH_MAX = 128
 _REQUEST_ID_CHARACTERS = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.:/")
 NAMES_REMEMBERED_MAX = 1024
@@ -118,8 +120,8 @@ class HeadReader:
                 if head.chunked or value.strip().lower() != b"chunked":
                     raise BadHead("The only transfer encoding taken is one 'chunked'.")
                 head.chunked = True
-            elif name == b"connection" and (tokens := _named(value)):
-                named = tokens if named is None else named | tokens
+            elif name == b"connection" and value not in _PLAIN_CONNECTION:
+                named = _named(value) if named is None else named | _named(value)
         if hosts != 1:
             raise BadHead("A request needs exactly one Host header.")
         if head.chunked and head.content_length is not None:

@@ -5,7 +5,7 @@ else goes the way uvicorn built for it. Pipelined requests of both kinds are ans
 """
 
 import asyncio
-from typing import Any
+from typing import Any, cast
 
 import httptools
 import structlog
@@ -48,6 +48,7 @@ class EdgeProtocol(HttpToolsProtocol):
         self._head_began_at: float | None = None
         self._poisoned = False  # What comes after the present request is not HTTP: answer it, then close.
         self._lingering = False
+        self._rests_since: float | None = None
 
     # asyncio.Protocol
 
@@ -67,8 +68,7 @@ class EdgeProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._poisoned:
             return
-        if self.timeout_keep_alive_task is not None:
-            self._unset_keepalive_if_required()
+        self._rests_since = None
         if self._head_began_at is None and (self.cycle is None or not self.cycle.more_body):
             self._head_began_at = self.door.now()
         if self._head_began_at is not None:
@@ -176,7 +176,9 @@ class EdgeProtocol(HttpToolsProtocol):
     # For the cycle.
 
     def _start_asgi_task(self, cycle: RequestResponseCycle | EdgeCycle, app: ASGI3Application) -> None:
-        """The turn of a request has come; uvicorn calls this for queued ones too, of either kind."""
+        """The turn of a request has come, of either kind."""
+        if self.transport.is_closing():
+            return
         if isinstance(cycle, EdgeCycle):
             self._start(cycle)
         else:
@@ -202,9 +204,29 @@ class EdgeProtocol(HttpToolsProtocol):
         else:
             self.transport.close()
 
+    def on_response_complete(self) -> None:
+        """An answer is out. The next request in the pipeline has its turn, or the connection rests."""
+        self.server_state.total_requests += 1
+        self._answering = None
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            queued, app = self.pipeline.pop()
+            cycle = cast("RequestResponseCycle | EdgeCycle", queued)
+            self._answering = cycle if isinstance(cycle, EdgeCycle) else None
+            # Not from here: a thousand queued requests that are refused at once would nest as deep.
+            self.loop.call_soon(self._start_asgi_task, cycle, app)
+        else:
+            self._rests_since = self.door.now()  # Seen by check_time: cheaper than a timer for every answer.
+
     def check_time(self, now: float) -> None:
-        """A client that sends its head or body too slowly. Called by the app's sweep."""
-        limit_s = self.door.settings.timeouts.body_s
+        """A client that sends too slowly, or nothing for too long. Called by the app's sweep."""
+        timeouts = self.door.settings.timeouts
+        if self._rests_since is not None and now - self._rests_since > timeouts.keep_alive_s:
+            self.transport.close()
+            return
+        limit_s = timeouts.body_s
         if self._head_began_at is not None and now - self._head_began_at > limit_s:
             self._answer_and_close(Failure(Kind.REQUEST_TIMEOUT, "The request did not arrive in time."))
         elif isinstance(self.cycle, EdgeCycle):

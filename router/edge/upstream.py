@@ -54,6 +54,7 @@ class UpstreamConnection(asyncio.Protocol):
         "_head_bytes",
         "_head_ready",
         "_headers",
+        "_keep_alive",
         "_parser",
         "_status",
         "answered",
@@ -78,6 +79,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._head_bytes = 0
         self._head_ready = False
         self._framed = False  # Content-Length or chunked: the end does not depend on the connection's.
+        self._keep_alive = False  # As the answer's head says; the parser forgets it with the message's end.
         self._complete = False
         self._dirty = False  # More came than was asked for.
 
@@ -111,7 +113,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def _done(self) -> None:
         """The answer is complete: back to the pool, or closed if it cannot carry another."""
-        if self._dirty or not self._parser.should_keep_alive() or self.transport.is_closing():
+        if self._dirty or not self._keep_alive or self.transport.is_closing():
             self.transport.close()
         else:
             self.transport.resume_reading()
@@ -197,6 +199,7 @@ class UpstreamConnection(asyncio.Protocol):
             return
         self._status = status
         self._head_ready = True
+        self._keep_alive = self._parser.should_keep_alive()
         if status in (204, 304):
             self._framed = True
 

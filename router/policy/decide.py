@@ -41,7 +41,9 @@ def decide(call: Call, fleet: FleetView, own: Own, rng: Random) -> Decision:
             full.append(placed)
     if roomy:
         reason = Reason.OVERFLOW if nearest_is_full else Reason.NEAREST
-        return Place((*roomy, *least_saturated(full, own))[:CANDIDATES_MAX], reason, fleet.generation)
+        if full and len(roomy) < CANDIDATES_MAX:
+            roomy += least_saturated(full, own)[: CANDIDATES_MAX - len(roomy)]
+        return Place(tuple(roomy), reason, fleet.generation)
     return _without_room(call, fleet, view, full, own)
 
 
