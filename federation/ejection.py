@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from random import Random
 
-from federation.outcome import AGAINST_CLUSTER, ANSWERED, NEVER_CONNECTED, OutcomeKind
+from federation.outcome import AGAINST_CLUSTER, ANSWERED, ANSWERED_BADLY, NEVER_CONNECTED, OutcomeKind
 
 
 class State(StrEnum):
@@ -150,6 +150,8 @@ def after_outcome(
     weight = AGAINST_CLUSTER.get(kind)
     if weight is None:
         return standing  # Ended by us or by the client: says nothing about the cluster.
+    if kind in ANSWERED_BADLY:
+        standing = heard(standing, now)
     share = standing.failure_share + (weight - standing.failure_share) / rules.memory_calls
     seen = replace(
         standing,
@@ -174,8 +176,12 @@ def heard(standing: Standing, now: float) -> Standing:
 
 def after_time(standing: Standing, now: float, rules: EjectionRules = DEFAULT_RULES) -> Standing:
     """What the passing of time alone changes: back-off over, slow start over, old sins forgiven."""
-    if standing.state is State.EJECTED and now >= standing.until and standing.reachable and not standing.unwell_probes:
-        return replace(standing, state=State.PROBATION, since=now)
+    if standing.state is State.EJECTED:
+        answered = standing.heard_at > standing.since and standing.reachable and not standing.unwell_probes
+        if now < standing.until or not answered:
+            return standing
+        # Calls that were there at the ejection may have failed since: old news, not a relapse.
+        return replace(standing, state=State.PROBATION, since=now, failures=0.0, failure_share=0.0, calls=0)
     if standing.state is State.PROBATION and now >= standing.since + rules.slow_start_s:
         return replace(standing, state=State.ADMITTED, cause=None, since=now)
     if standing.state is State.ADMITTED and standing.times and now >= standing.since + rules.forgiven_after_s:

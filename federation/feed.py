@@ -101,7 +101,7 @@ class Feed:
         self.view: FleetView = self._observe(self.ticked_at)
         self._inbox: deque[Event] = deque()
         self._heard: set[str] = set()
-        self._last_message: dict[str, bytes] = {}
+        self._read_before: dict[tuple[str, str], bytes] = {}  # (store, cluster) -> the message found there last.
         self._complaints: set[tuple[str, Rejection]] = set()
 
     def watch_calls(
@@ -141,7 +141,7 @@ class Feed:
         """A new inventory."""
         self.heartbeat_keys = heartbeat_keys
         self.distances = distances
-        self._last_message.clear()
+        self._read_before.clear()
         self._complaints.clear()
         self.put(InventorySeen(specs))
 
@@ -219,13 +219,14 @@ class Feed:
             log.info("store back", store=status.store.name)
         status.reachable = True
         status.answered_at = now
-        self._take(reading)
+        self._take(status.store.name, reading)
         await self._write_back(status, reading)
 
-    def _take(self, reading: StoreReading) -> None:
+    def _take(self, store: str, reading: StoreReading) -> None:
         for cluster, message in reading.heartbeats.items():
-            if self._last_message.get(cluster) == message:
+            if self._read_before.get((store, cluster)) == message:
                 continue
+            self._read_before[store, cluster] = message
             try:
                 heartbeat = unseal(message, cluster, self.heartbeat_keys)
                 belief = self.snapshot.beliefs.get(cluster)
@@ -237,7 +238,6 @@ class Feed:
             except Rejected as error:
                 self._reject(cluster, error)
                 continue
-            self._last_message[cluster] = message
             self.metrics.heartbeats.labels(cluster=cluster).inc()
             self._forgive(cluster)
             self.put(HeartbeatSeen(heartbeat, dict(self.own_in_flight(cluster))))

@@ -177,7 +177,10 @@ def _capped(before: Standing, after: Standing, beliefs: Mapping[str, Belief]) ->
         for belief in beliefs.values()
         if belief.standing.state is State.EJECTED and belief.standing.cause is Cause.FAILING
     )
-    return before if failing + 1 > FAILING_SHARE_MAX * len(beliefs) else after
+    if failing + 1 <= FAILING_SHARE_MAX * len(beliefs):
+        return after
+    # What it said of life still counts.
+    return replace(before, silent_probes=after.silent_probes, refused=after.refused, heard_at=after.heard_at)
 
 
 def _holds_after(holds: Mapping[str, Hold], outcome: Outcome, now: float) -> Mapping[str, Hold]:

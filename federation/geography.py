@@ -101,12 +101,16 @@ class Distances:
 
         Raises BadMatrix naming `name` and the line.
         """
-        rows = [row for row in csv.reader(text.splitlines()) if row]
-        if not rows or len(rows[0]) < 2:
+        reader = csv.reader(text.splitlines())
+        try:
+            rows = [(reader.line_num, row) for row in reader if row]
+        except csv.Error as error:
+            raise BadMatrix(f"{name}:{reader.line_num}: not CSV: {error}") from None
+        if not rows or len(rows[0][1]) < 2:
             raise BadMatrix(f"{name}:1: expected a header row: region,<name>,<name>,...")
-        columns = [cell.strip() for cell in rows[0][1:]]
+        columns = [cell.strip() for cell in rows[0][1][1:]]
         measured: dict[tuple[str, str], float] = {}
-        for line, row in enumerate(rows[1:], start=2):
+        for line, row in rows[1:]:
             if len(row) != len(columns) + 1:
                 raise BadMatrix(
                     f"{name}:{line}: expected {len(columns)} numbers after the region, found {len(row) - 1}"

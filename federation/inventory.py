@@ -104,6 +104,8 @@ def mistakes(inventory: Inventory) -> Iterator[Mistake]:
 
 def endpoint_mistake(endpoint: str) -> str | None:
     """Why an endpoint cannot be dialled, or None."""
+    if len(endpoint.split()) != 1:
+        return f"{endpoint!r} is not a URL: it is empty or holds white space"
     try:
         parts = urlsplit(endpoint)
         port = parts.port
@@ -111,6 +113,6 @@ def endpoint_mistake(endpoint: str) -> str | None:
         return f"{endpoint!r} is not a URL: {error}"
     if parts.scheme not in ("http", "https") or not parts.hostname:
         return f"{endpoint!r} is not a URL like http://host:port"
-    if parts.username or parts.query or parts.fragment or parts.path not in ("", "/"):
+    if "@" in parts.netloc or parts.query or parts.fragment or parts.path not in ("", "/"):
         return f"{endpoint!r}: give scheme, host and port only"
     return None if port is None or 0 < port < 65536 else f"{endpoint!r}: no such port"

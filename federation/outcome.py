@@ -50,6 +50,9 @@ ANSWERED = frozenset(
     }
 )
 
+# An answer with an error: evidence against the cluster, and yet a sign of life.
+ANSWERED_BADLY = frozenset({OutcomeKind.UNAVAILABLE, OutcomeKind.SERVER_ERROR})
+
 # Nobody was there to take the call: another attempt cannot have been served twice.
 NEVER_CONNECTED = frozenset({OutcomeKind.REFUSED, OutcomeKind.CONNECT_TIMEOUT})
 

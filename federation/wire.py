@@ -92,14 +92,14 @@ def unseal(message: bytes, cluster: str, keys: Mapping[str, Mapping[str, bytes]]
     known = keys.get(cluster)
     if known is None:
         raise Rejected(Rejection.UNKNOWN_CLUSTER, f"no key is configured for cluster {cluster}")
-    secret = known.get(key.decode("ascii", "replace"))
+    secret = known.get(key.decode("utf-8", "replace"))
     if secret is None:
         raise Rejected(Rejection.UNKNOWN_KEY, f"key id {key[:64]!r} is not configured for cluster {cluster}")
     if not hmac.compare_digest(_signature(order, key, payload, secret), signature):
         raise Rejected(Rejection.BAD_SIGNATURE, f"not signed by cluster {cluster}")
     try:
         heartbeat = _DECODER.decode(payload)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Rejected(Rejection.MALFORMED, str(error)) from None
     if heartbeat.cluster != cluster:
         raise Rejected(Rejection.WRONG_CLUSTER, f"speaks for {heartbeat.cluster!r} under the name of {cluster}")
@@ -121,8 +121,8 @@ def implausible(heartbeat: Heartbeat) -> str | None:
     low, high = INTERVAL_MS_RANGE
     if not low <= heartbeat.interval_ms <= high:
         return f"interval_ms {heartbeat.interval_ms} is not within {low} and {high}"
-    if heartbeat.observed_age_ms < 0:
-        return "observed_age_ms is negative"
+    if not (0 <= heartbeat.sent_unix_ms < 10**15 and 0 <= heartbeat.observed_age_ms < 10**15):
+        return "sent_unix_ms or observed_age_ms out of range"
     if len(heartbeat.pools) > POOLS_MAX:
         return f"{len(heartbeat.pools)} model pools, at most {POOLS_MAX}"
     if len({pool.model for pool in heartbeat.pools}) != len(heartbeat.pools):

@@ -11,6 +11,7 @@ from router.errors import Failure, Kind
 
 SESSION_LENGTH_MAX = 256
 DEADLINE_MS_MAX = 24 * 3600 * 1000
+DEADLINE_DIGITS_MAX = 20  # Python refuses to convert numbers of thousands of digits.
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -96,7 +97,7 @@ def _deadline_s(value: bytes | None) -> float | None:
     if value is None:
         return None
     text = value.decode("latin-1").strip()
-    if not text.isdecimal() or not 0 < int(text) <= DEADLINE_MS_MAX:
+    if not text.isdecimal() or len(text) > DEADLINE_DIGITS_MAX or not 0 < int(text) <= DEADLINE_MS_MAX:
         raise BadHeader(
             "x-tradewind-deadline-ms", f"x-tradewind-deadline-ms is a whole number of ms, 1 to {DEADLINE_MS_MAX}."
         )

@@ -17,6 +17,8 @@ from router.errors import Kind
 TTFT_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 INTERVAL_BUCKETS = (0.005, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.075, 0.1, 0.2, 0.5, 1.0)
 
+COST_BUCKETS = (5e-06, 1e-05, 2.5e-05, 5e-05, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.1)
+
 
 class Distribution:
     """Observations in seconds, counted by upper bound."""
@@ -51,6 +53,8 @@ class RouterMetrics(Collector):
         self._refused: dict[str, int] = {}
         self._ttft: dict[str, Distribution] = {}
         self._interval: dict[str, Distribution] = {}
+        self.decision = Distribution(COST_BUCKETS)
+        self.overhead = Distribution(COST_BUCKETS)
         self.broken_streams = Counter(
             "tradewind_broken_streams", "Answers that broke after their first byte", registry=registry
         )
@@ -115,4 +119,10 @@ class RouterMetrics(Collector):
         for family, distributions in ((ttft, self._ttft), (interval, self._interval)):
             for region, distribution in distributions.items():
                 family.add_metric((region,), distribution.buckets(), distribution.total_s)
-        yield from (calls, attempts, refused, ttft, interval)
+        decision = HistogramMetricFamily("tradewind_decision_seconds", "Time to decide, of one call in 16")
+        decision.add_metric((), self.decision.buckets(), self.decision.total_s)
+        overhead = HistogramMetricFamily(
+            "tradewind_overhead_seconds", "Time from a complete request to its first attempt, of one call in 16"
+        )
+        overhead.add_metric((), self.overhead.buckets(), self.overhead.total_s)
+        yield from (calls, attempts, refused, ttft, interval, decision, overhead)

@@ -34,7 +34,9 @@ def retry_after_s(headers: Sequence[tuple[bytes, bytes]]) -> float | None:
     for name, value in headers:
         if name == b"retry-after":
             text = value.strip()
-            return min(RETRY_AFTER_S_MAX, float(int(text))) if text.isdigit() else None
+            if not text.isdigit():
+                return None
+            return min(RETRY_AFTER_S_MAX, float(text))
     return None
 
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from router.edge.exchange import Exchange
 
 FEED_AGE_S_MAX = 10.0
+MEASURED_MASK = 15
 
 log = structlog.get_logger()
 
@@ -66,6 +67,7 @@ class FrontDoor:
         self.started_at = now()
         self.lame_duck = False  # We are about to end: answers say `Connection: close`.
         self._requests = 0
+        self._calls = 0
         self._request_prefix = f"{rng.getrandbits(64):016x}"
         self._credentials_alarmed: set[str] = set()
 
@@ -73,6 +75,11 @@ class FrontDoor:
         """A new id: unlike any other of this process or another."""
         self._requests += 1
         return f"req_{self._request_prefix}{self._requests:08x}"
+
+    def measures(self) -> bool:
+        """Whether this call's own costs are measured: one in 16 is."""
+        self._calls += 1
+        return not self._calls & MEASURED_MASK
 
     def tenant_of(self, head: RequestHead) -> Tenant | None:
         """Whose key it is; None if it is nobody's."""

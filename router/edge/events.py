@@ -1,5 +1,6 @@
 """Server-sent events in a stream of bytes: where the last complete one ends. Pure."""
 
+_BLANK_LINES = (b"\n\n", b"\r\n\r\n", b"\r\r")  # In the three line endings that SSE allows.
 EVENT_BYTES_MAX = 1024 * 1024  # An event that never ends is passed on as it is beyond this.
 
 
@@ -27,7 +28,7 @@ class EventSplitter:
             return b""
         self.tail = buffered[end:]
         complete = buffered[:end]
-        self.events += max(1, complete.count(b"\n\n"))
+        self.events += sum(complete.count(blank) for blank in _BLANK_LINES)
         return complete
 
     def rest(self) -> bytes:
@@ -39,7 +40,7 @@ class EventSplitter:
 def last_boundary(buffered: bytes) -> int:
     """The index behind the last blank line, in any of the three line endings SSE allows; 0 if there is none."""
     end = 0
-    for blank in (b"\n\n", b"\r\n\r\n", b"\r\r"):
+    for blank in _BLANK_LINES:
         at = buffered.rfind(blank)
         if at >= 0:
             end = max(end, at + len(blank))

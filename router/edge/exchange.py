@@ -97,6 +97,7 @@ class Exchange:
         "_tried",
         "arrived_at",
         "call",
+        "complete_at",
         "door",
         "heard_at",
         "request_id",
@@ -108,7 +109,7 @@ class Exchange:
         self.state = State.DECIDING
         self.request_id = request_id
         self.call: Call | None = None
-        self.arrived_at = self.heard_at = door.now()
+        self.arrived_at = self.heard_at = self.complete_at = door.now()
         self._downstream = downstream
         self._request_head = head
         self._body = b""
@@ -132,6 +133,7 @@ class Exchange:
     def begin(self, path: str, body: bytes, peer_is_trusted: bool) -> None:
         """The request is complete."""
         door = self.door
+        self.complete_at = door.now()
         head = self._request_head
         tenant = door.tenant_of(head)
         if tenant is None:
@@ -153,13 +155,18 @@ class Exchange:
         self._body = body
         door.enter(self)
         door.budget.deposit()
+        began_at = door.now() if door.measures() else None
         decision = decide(admitted, door.feed.view, door.in_flight, door.rng)
+        decided_at = door.now() if began_at is not None else 0.0
         if isinstance(decision, Refuse):
             self.refuse(no_candidate(admitted, decision, door.feed.view))
             return
         self._candidates = decision.order
         self._reason = decision.reason
         self._try(decision.order[0])
+        if began_at is not None:
+            door.metrics.decision.observe(decided_at - began_at)
+            door.metrics.overhead.observe(door.now() - self.complete_at)
 
     def client_gone(self) -> None:
         """The client left: the upstream stops working for nobody, at once."""

@@ -49,6 +49,7 @@ _PLAIN_CONNECTION = (b"keep-alive", b"close", b"Keep-Alive", b"Close")  # Name n
 REQUEST_ID_LENGTH_MAX = 128
 _REQUEST_ID_CHARACTERS = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.:/")
 NAMES_REMEMBERED_MAX = 1024
+NAME_LENGTH_REMEMBERED_MAX = 64
 
 
 class BadHead(ValueError):
@@ -139,7 +140,7 @@ class HeadReader:
             fate = _Fate.DROP
         else:
             fate = _Fate.FORWARD
-        if len(self._fates) < NAMES_REMEMBERED_MAX:
+        if len(self._fates) < NAMES_REMEMBERED_MAX and len(name) <= NAME_LENGTH_REMEMBERED_MAX:
             self._fates[name] = fate
         return fate
 
@@ -167,8 +168,12 @@ def upstream_head(
 
 def downstream_headers(headers: Sequence[tuple[bytes, bytes]]) -> Headers:
     """An answer's headers as the client may see them; framing is ours."""
+    named: frozenset[bytes] = frozenset()
+    for name, value in headers:
+        if name == b"connection" and value not in _PLAIN_CONNECTION:
+            named |= _named(value)
     return [
         (name, value)
         for name, value in headers
-        if name not in _DROPPED_DOWN and not name.startswith(_DROPPED_DOWN_PREFIXES)
+        if name not in _DROPPED_DOWN and not name.startswith(_DROPPED_DOWN_PREFIXES) and name not in named
     ]

@@ -35,6 +35,8 @@ def no_candidate(call: Call, decision: Refuse, fleet: FleetView) -> Failure:
 
 def nobody_answered(call: Call, attempts: Attempts, retry_after_s: float | None) -> Failure:
     """Every attempt failed before the first byte."""
+    if not attempts.made:
+        return Failure(Kind.NO_CLUSTER, f"No cluster is left that could take a call for '{call.model}'; try again.")
     tried = f"{attempts.made} attempt{'s' if attempts.made != 1 else ''}"
     if attempts.credentials_only and attempts.last is OutcomeKind.CREDENTIALS:
         return Failure(

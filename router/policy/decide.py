@@ -72,13 +72,17 @@ def _without_room(call: Call, fleet: FleetView, view: ModelView, full: list[Plac
     ]
     if answering and len(full) < PANIC_SHARE * (len(full) + len(answering)):
         order = least_saturated(full + answering, own)
-        reason = Reason.PANIC if order[0].pool.in_panic else Reason.OVERFLOW
+        reason = Reason.PANIC if order[0].pool.in_panic else _reason_without_room(order[0], full)
         return Place(tuple(order[:CANDIDATES_MAX]), reason, fleet.generation)
     if full:
         order = least_saturated(full, own)
-        reason = Reason.NEAREST if order[0] is full[0] else Reason.OVERFLOW
+        reason = _reason_without_room(order[0], full)
         return Place(tuple(order[:CANDIDATES_MAX]), reason, fleet.generation)
     return Refuse(known=True, generation=fleet.generation, drops=drops(call, view))
+
+
+def _reason_without_room(first: Placed, full: list[Placed]) -> Reason:
+    return Reason.NEAREST if first is full[0] else Reason.OVERFLOW
 
 
 def drops(call: Call, view: ModelView) -> dict[str, Drop]:

@@ -7,7 +7,7 @@ import msgspec
 from federation.view import Drop, FleetView
 from router.call import Call
 from router.decision import Place
-from router.policy.decide import Own, decide, has_room
+from router.policy.decide import FREE_SLOTS_MIN, Own, decide
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,10 +72,11 @@ def explain(call: Call, fleet: FleetView, own: Own, regions: dict[str, str], rng
             verdict: str = Drop.REGION_NOT_ALLOWED
         elif pool.drop is not None:
             verdict = pool.drop if rank is None else f"panic ({pool.drop})"
-        elif has_room(pool, own, rng):
-            verdict = "has room"
+        elif pool.headroom_slots(mine) < FREE_SLOTS_MIN:
+            verdict = "full"
         else:
-            verdict = Drop.SLOW_START if pool.headroom_slots(mine) >= 1 else "full"
+            # Whether a slow starter takes this very call is drawn; the row tells its share.
+            verdict = "has room" if pool.share >= 1.0 else Drop.SLOW_START
         rows.append(
             Row(
                 cluster=cluster,

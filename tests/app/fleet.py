@@ -68,9 +68,9 @@ class Fleet:
             said = self.errors()
             self.close()
             raise AssertionError(f"the fleet did not start: {said}") from None
-        token = Path(told["token_file"]).read_text().strip()
+        self.token = Path(told["token_file"]).read_text().strip()
         self._http = httpx.Client(timeout=10.0)
-        self._admin = {"authorization": f"Bearer {token}"}
+        self._admin = {"authorization": f"Bearer {self.token}"}
         return self
 
     def __exit__(self, *_: object) -> None:
