@@ -6,6 +6,7 @@ from pathlib import Path
 
 from federation.agent.settings import AgentSettings, SettingsError, parse
 from federation.geography import BadMatrix, Distances
+from federation.wire import KEY_BYTES_MIN
 from router.configuration import BadConfiguration, Findings, load_router, read_inventory, read_keys
 from router.document import Document
 
@@ -68,10 +69,12 @@ def _check_agent(path: Path, document: Document, environ: Mapping[str, str], fou
         key = settings.key
         if key.secret_file is not None:
             inner = Findings()
-            inner.secret(path.parent / key.secret_file)
+            secret = inner.secret(path.parent / key.secret_file)
             found.warnings.extend(inner.warnings)
             for line in inner.mistakes:
                 document.wrong("key.secret_file", line)
+            if secret is not None and len(secret.strip()) < KEY_BYTES_MIN:
+                document.wrong("key.secret_file", f"{len(secret.strip())} bytes; expected {KEY_BYTES_MIN} or more")
         elif key.secret_env is not None and key.secret_env not in environ:
             document.wrong("key.secret_env", f"the environment has no {key.secret_env}")
     found.take(document)

@@ -27,7 +27,7 @@ from router.setting_rules import oddities as settings_oddities
 from router.settings import RouterSettings
 
 PREFIX: Final = "TRADEWIND_"
-NOT_SETTINGS: Final = ("TRADEWIND_ADMIN_URL", "TRADEWIND_ADMIN_TOKEN", "TRADEWIND_TRACEBACK")
+NOT_SETTINGS: Final = ("TRADEWIND_ADMIN_URL", "TRADEWIND_ADMIN_TOKEN", "TRADEWIND_API_KEY", "TRADEWIND_TRACEBACK")
 ADMIN_TOKEN_LENGTH_MIN: Final = 16
 _KUBERNETES_LINK: Final = re.compile(r"TRADEWIND(_[A-Z0-9]+)*_(SERVICE_HOST|SERVICE_PORT(_.*)?|PORT_\d+_.*)")
 

@@ -171,14 +171,12 @@ def agent_document(
 
 
 def door_document(layout: Layout, index: int, stores: Sequence[str], inventory: str, token_file: str) -> dict[str, Any]:
-    """The settings of one front door, as YAML will hold them. The first has the ports that were asked for."""
+    """The settings of one front door, as YAML will hold them; its ports are given on its command line."""
     document: dict[str, Any] = {
         "region": layout.home_region,
         "inventory": inventory,
         "host": "127.0.0.1",
-        "port": layout.port if index == 0 else 0,
         "admin_host": "127.0.0.1",
-        "admin_port": layout.admin_port if index == 0 else 0,
         "admin_token_file": token_file,
         "stores": list(stores),
         "client_region_header": "x-client-region",

@@ -7,9 +7,7 @@ under way can finish. A child that died is started again on the same ports.
 
 import asyncio
 import json
-import os
 import secrets
-import shutil
 import socket
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -19,6 +17,7 @@ from typing import Any
 import yaml
 
 from federation.embedded import EmbeddedRedis
+from federation.lab.folders import write_private
 from federation.lab.layout import (
     GRACE_S,
     Layout,
@@ -97,7 +96,10 @@ class Supervisor:
             self._agents.append(self._child("agent", f"agent-{plan.name}", plan.region, arguments))
         for index in range(layout.front_doors):
             name = f"serve-{index}"
-            self._doors.append(self._child("serve", name, layout.home_region, ["serve", f"{name}.yaml"]))
+            ports = (layout.port, layout.admin_port) if index == 0 else (0, 0)
+            # On the command line, where no TRADEWIND_PORT in the environment can put two on one port.
+            arguments = ["serve", f"{name}.yaml", "--port", str(ports[0]), "--admin-port", str(ports[1])]
+            self._doors.append(self._child("serve", name, layout.home_region, arguments))
         await _start_all([*self._agents, *self._doors])
         for child in self._models.values():
             child.arguments = [*child.arguments, *model_ports(child.told)]
@@ -210,18 +212,3 @@ async def _start_all(processes: Sequence[Process]) -> None:
 
 async def _stop_all(processes: Iterable[Process], grace_s: float) -> None:
     await asyncio.gather(*(process.stop(grace_s) for process in processes), return_exceptions=True)
-
-
-def write_private(path: Path, text: str) -> None:
-    """Write a file that nobody else may read, whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.unlink(missing_ok=True)
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)
-    temporary.replace(path)
-
-
-def remove_state(state_dir: Path) -> None:
-    """Remove the state directory with everything in it."""
-    shutil.rmtree(state_dir, ignore_errors=True)

@@ -1,4 +1,5 @@
 """The `tradewind` command: one file a sub-command, loaded when it is asked for (`main`).
 
-What they share: how a running fleet is asked (`admin`), and how a duration is written (`duration`).
+What they share: how a running fleet is asked (`admin`), how a duration is
+written (`duration`), and how a table is shown (`screen`).
 """

@@ -7,6 +7,9 @@ import click
 
 from router.cli.admin import Admin, url_option
 
+WIDE_ONLY = ("region", "others", "own")  # Left out where they would fold every line; --json has them.
+WIDE_COLUMNS = 110
+
 
 @click.command(name="explain")
 @click.option("--model", required=True, help="The model that is called.")
@@ -30,34 +33,34 @@ def command(model: str, origin: str, prompt_tokens: int, as_json: bool, url: str
 
 
 def _show(explanation: dict[str, Any]) -> None:
-    from rich.console import Console
     from rich.markup import escape
-    from rich.table import Table
 
-    console = Console()
+    from router.cli.screen import plain_table, screen
+
+    console = screen()
     model, origin = escape(explanation["model"]), escape(explanation["origin"])
     state = f"generation {explanation['generation']}, {explanation['mode']}"
     console.print(f"{model} from {origin}: [bold]{explanation['outcome']}[/]  ({state})")
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("rank", "cluster", "region", "verdict"):
-        table.add_column(column)
-    for column in ("rtt", "slots", "others", "own", "headroom", "full"):
-        table.add_column(column, justify="right")
-    table.add_column("heartbeat")
+    numbers = ("rtt", "slots", "others", "own", "headroom", "full")
+    columns: tuple[str, ...] = ("rank", "cluster", "region", "verdict", *numbers, "heartbeat")
+    if console.width < WIDE_COLUMNS:
+        columns = tuple(column for column in columns if column not in WIDE_ONLY)
+    table = plain_table(*columns, right=numbers)
     for row in explanation["rows"]:
-        table.add_row(
-            str(row["rank"] or "-"),
-            row["cluster"],
-            row["region"],
-            row["verdict"],
-            f"{row['rtt_ms']:.1f} ms{'' if row['rtt_measured'] else ' ~'}",
-            _number(row["slots"]),
-            _number(row["load_of_others"]),
-            _number(row["own_in_flight"]),
-            _number(row["headroom_slots"]),
-            "-" if row["saturation"] is None else f"{row['saturation']:.0%}",
-            row["liveness"] or "-",
-        )
+        cells = {
+            "rank": str(row["rank"] or "-"),
+            "cluster": row["cluster"],
+            "region": row["region"],
+            "verdict": row["verdict"],
+            "rtt": f"{row['rtt_ms']:.1f} ms{'' if row['rtt_measured'] else ' ~'}",
+            "slots": _number(row["slots"]),
+            "others": _number(row["load_of_others"]),
+            "own": _number(row["own_in_flight"]),
+            "headroom": _number(row["headroom_slots"]),
+            "full": "-" if row["saturation"] is None else f"{row['saturation']:.0%}",
+            "heartbeat": row["liveness"] or "-",
+        }
+        table.add_row(*(cells[column] for column in columns))
     console.print(table)
     if any(not row["rtt_measured"] for row in explanation["rows"]):
         console.print("~ by great circle, not measured", style="dim")

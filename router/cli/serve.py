@@ -36,9 +36,8 @@ def command(config: Path, host: str | None, port: int | None, admin_port: int | 
     except BadConfiguration as error:
         for line in error.lines:
             click.echo(line, err=True)
-        raise click.ClickException(
-            f"{config}: {len(error.lines)} mistakes, listed above; nothing was started"
-        ) from None
+        count = f"{len(error.lines)} {'mistake' if len(error.lines) == 1 else 'mistakes'}"
+        raise click.ClickException(f"{config}: {count}, listed above; nothing was started") from None
     for line in loaded.warnings:
         click.echo(line, err=True)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -37,9 +37,10 @@ def command(watch: bool, as_json: bool, url: str) -> None:
             if as_json:
                 click.echo(json.dumps(document))
             else:
-                from rich.console import Console
+                from router.cli.screen import screen
 
-                Console().print(render(document, SystemClock().wall()))
+                console = screen()
+                console.print(render(document, SystemClock().wall(), console.width))
         elif as_json:
             while True:
                 click.echo(json.dumps(admin.get("/admin/status")))
@@ -53,21 +54,26 @@ def _watch(admin: Admin) -> None:
     from rich.live import Live
     from rich.text import Text
 
-    clock = SystemClock()
-    with Live(render(admin.get("/admin/status"), clock.wall()), auto_refresh=False, screen=False) as live:
+    from router.cli.screen import screen
+
+    clock, console = SystemClock(), screen()
+    first = admin.get("/admin/status")
+    with Live(render(first, clock.wall(), console.width), console=console, auto_refresh=False) as live:
         while True:
             time.sleep(WATCH_S)
             try:
-                live.update(render(admin.get("/admin/status"), clock.wall()), refresh=True)
+                document = admin.get("/admin/status")
+                live.update(render(document, clock.wall(), console.width), refresh=True)
             except click.ClickException as error:
                 live.update(Text(error.format_message(), style="red"), refresh=True)
 
 
-def render(status: dict[str, Any], wall_s: float) -> "RenderableType":
-    """The status as tables. `wall_s` is the time now, to say how long drains last."""
+def render(status: dict[str, Any], wall_s: float, width: int) -> "RenderableType":
+    """The status as tables, `width` columns wide. `wall_s` is the time now, to say how long drains last."""
     from rich.console import Group
-    from rich.table import Table
     from rich.text import Text
+
+    from router.cli.screen import plain_table
 
     head = Text()
     head.append(f"{status['region']}  up {show_duration(status['uptime_s'])}  generation {status['generation']}  ")
@@ -77,45 +83,37 @@ def render(status: dict[str, Any], wall_s: float) -> "RenderableType":
         state = "reachable" if store["reachable"] else "unreachable"
         head.append(f"  {store['name']} ")
         head.append(state, style="green" if store["reachable"] else "red")
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column, justify in COLUMNS:
-        table.add_column(column, justify=justify, no_wrap=column in ("cluster", "region"))  # type: ignore[arg-type]
+    columns = [column for column in COLUMNS if width >= WIDE_COLUMNS or column not in WIDE_ONLY]
+    table = plain_table(*columns, right=NUMBERS)
     for cluster in status["clusters"]:
         for row in _rows(cluster, wall_s):
-            table.add_row(*row)
+            table.add_row(*(row.get(column, "") for column in columns))
     decisions = "  ".join(f"{name} {count}" for name, count in status["decisions"].items()) or "none yet"
     return Group(head, Text(""), table, Text(""), Text(f"decisions  {decisions}"))
 
 
 COLUMNS = (
-    ("cluster", "left"),
-    ("region", "left"),
-    ("heartbeat", "left"),
-    ("standing", "left"),
-    ("rtt", "right"),
-    ("model", "left"),
-    ("ready", "right"),
-    ("running", "right"),
-    ("waiting", "right"),
-    ("slots", "right"),
-    ("full", "right"),
-    ("KV", "right"),
-    ("own", "right"),
-    ("not placed", "left"),
+    *("cluster", "region", "heartbeat", "standing", "rtt", "model", "ready"),
+    *("running", "waiting", "slots", "full", "KV", "own", "not placed"),
 )
+NUMBERS = ("rtt", "ready", "running", "waiting", "slots", "full", "KV", "own")
+WIDE_ONLY = ("region", "waiting", "KV", "own")  # Left out where they would fold every line; --json has them.
+WIDE_COLUMNS = 130
 
 
-def _rows(cluster: dict[str, Any], wall_s: float) -> list[list[str]]:
-    """One row a model; what is the cluster's own stands in the first alone."""
+def _rows(cluster: dict[str, Any], wall_s: float) -> list[dict[str, str]]:
+    """One row a model, by column; what is the cluster's own stands in the first alone."""
     liveness, age = str(cluster["liveness"]), cluster["heartbeat_age_s"]
-    beat = f"{_paint(liveness, LIVENESS)} {show_duration(age)}" if age is not None else _paint(liveness, LIVENESS)
-    rtt = f"{cluster['rtt_ms']:.1f} ms" if cluster["rtt_ms"] is not None else "-"
-    head = [cluster["cluster"], cluster["region"], beat, _standing(cluster, wall_s), rtt]
-    rows: list[list[str]] = []
-    for model in cluster["models"] or [None]:
-        rows.append([*head, *(_model(model) if model is not None else ["-"] + [""] * 8)])
-        head = [""] * len(head)
-    return rows
+    beat = _paint(liveness, LIVENESS) if age is None else f"{_paint(liveness, LIVENESS)} {show_duration(age)}"
+    head = {
+        "cluster": cluster["cluster"],
+        "region": cluster["region"],
+        "heartbeat": beat,
+        "standing": _standing(cluster, wall_s),
+        "rtt": "-" if cluster["rtt_ms"] is None else f"{cluster['rtt_ms']:.1f} ms",
+    }
+    models = [_model(model) for model in cluster["models"]] or [{"model": "-"}]
+    return [{**(head if index == 0 else {}), **row} for index, row in enumerate(models)]
 
 
 LIVENESS = {"fresh": "green", "stale": "yellow", "lost": "red"}
@@ -136,19 +134,19 @@ def _standing(cluster: dict[str, Any], wall_s: float) -> str:
     return text
 
 
-def _model(model: dict[str, Any]) -> list[str]:
+def _model(model: dict[str, Any]) -> dict[str, str]:
     ready, desired = model["replicas_ready"], model["replicas_desired"]
-    return [
-        _escape(model["model"]),
-        "-" if ready is None else f"{ready}/{desired}",
-        _count(model["running"]),
-        _count(model["waiting"]),
-        _count(model["slots"]),
-        _share(model["saturation"]),
-        _share(model["kv_cache_utilization"]),
-        _count(model["own_in_flight"]),
-        str(model["drop"] or ""),
-    ]
+    return {
+        "model": _escape(model["model"]),
+        "ready": "-" if ready is None else f"{ready}/{desired}",
+        "running": _count(model["running"]),
+        "waiting": _count(model["waiting"]),
+        "slots": _count(model["slots"]),
+        "full": _share(model["saturation"]),
+        "KV": _share(model["kv_cache_utilization"]),
+        "own": _count(model["own_in_flight"]),
+        "not placed": str(model["drop"] or ""),
+    }
 
 
 def _paint(word: str, styles: dict[str, str]) -> str:

@@ -5,18 +5,20 @@ import contextlib
 import json
 import os
 import signal
-import tempfile
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import click
 
-from federation.geography import BadMatrix, Distances
+from federation.clock import SystemClock
+from federation.geography import COORDINATES, BadMatrix, Distances
+from federation.lab.folders import FolderTaken, locked, private_folder, write_private
 from federation.lab.layout import BadLayout, Layout, plan_clusters
 from federation.lab.presets import PRESETS
 from federation.lab.processes import StartFailed
-from federation.lab.supervisor import PortTaken, Supervisor, remove_state, write_private
+from federation.lab.supervisor import PortTaken, Supervisor
 from federation.log import configure_logging
 from router.cli.admin import token_path
 
@@ -56,11 +58,20 @@ def command(context: click.Context, /, **options: Any) -> int:
     layout = _layout(context, options)
     if context.get_parameter_source("job_redis") is not click.core.ParameterSource.DEFAULT:
         click.echo("--job-redis is not used yet", err=True)
-    if layout.data_dir is not None:
-        click.echo(f"heartbeats and drains are kept in {layout.data_dir}", err=True)
     configure_logging("up", "warning")
-    with asyncio.Runner() as runner:
-        return runner.run(_run(layout, as_json=options["as_json"]))
+    try:
+        with ExitStack() as stack:
+            if layout.data_dir is not None:
+                Path(layout.data_dir).mkdir(parents=True, exist_ok=True, mode=0o700)
+                stack.enter_context(locked(Path(layout.data_dir)))
+                _say(f"heartbeats and drains are kept in {layout.data_dir}")
+            state_dir = stack.enter_context(private_folder(SystemClock().wall()))
+            runner = stack.enter_context(asyncio.Runner())
+            return runner.run(_run(layout, state_dir, as_json=options["as_json"]))
+    except FolderTaken as error:
+        raise click.ClickException(f"{error}; give another --data, or end that one") from None
+    except OSError as error:
+        raise click.ClickException(f"{error.filename or layout.data_dir}: {error.strerror}") from None
 
 
 def _layout(context: click.Context, options: dict[str, Any]) -> Layout:
@@ -77,12 +88,16 @@ def _layout(context: click.Context, options: dict[str, Any]) -> Layout:
     data_dir: Path | None = options["data_dir"]
     try:
         clusters = plan_clusters(regions, options["real"])
+        distances = Distances.prior()
         if rtt_file is not None:
-            Distances.parse(rtt_file.read_text(), str(rtt_file))
+            distances = Distances.parse(rtt_file.read_text(), str(rtt_file))
     except (BadLayout, BadMatrix) as error:
         raise click.UsageError(str(error), context) from None
     except (OSError, UnicodeDecodeError) as error:
         raise click.UsageError(f"--rtt {rtt_file}: cannot be read: {error}", context) from None
+    measured = {region for pair in distances.measured for region in pair}
+    for region in sorted({plan.region for plan in clusters} - measured - set(COORDINATES)):
+        _say(f"region {region!r} has no coordinates and stands in no matrix (--rtt): it counts as far from everywhere")
     return Layout(
         clusters=clusters,
         port=port,
@@ -104,9 +119,8 @@ def _say(line: str) -> None:
     click.echo(line, err=True)
 
 
-async def _run(layout: Layout, *, as_json: bool) -> int:
-    """Start, wait for a signal, end; the exit status. Nothing is left, whatever happens in between."""
-    state_dir = Path(tempfile.mkdtemp(prefix="tradewind-up-"))  # Mode 0700.
+async def _run(layout: Layout, state_dir: Path, *, as_json: bool) -> int:
+    """Start, wait for a signal, end; the exit status. Nothing is left running, whatever happens in between."""
     supervisor = Supervisor(layout, state_dir, _say)
     stop = asyncio.Event()
     token_file: Path | None = None
@@ -127,7 +141,6 @@ async def _run(layout: Layout, *, as_json: bool) -> int:
     finally:
         if token_file is not None:
             token_file.unlink(missing_ok=True)
-        remove_state(state_dir)
 
 
 async def _started(supervisor: Supervisor, stop: asyncio.Event) -> bool:
@@ -197,16 +210,15 @@ def _announce(
 
 
 def _table(rows: list[dict[str, Any]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
+    from router.cli.screen import plain_table, screen
 
-    table = Table(box=None, pad_edge=False)
-    for column in ("role", "region", "pid", "name", "address"):
-        table.add_column(column, overflow="fold")
+    table = plain_table("role", "region", "pid", "name", "address", right=("pid",))
     for row in rows:
         address = str(row.get("url") or row.get("endpoint") or row.get("port") or "")
+        if "admin" in row:
+            address += f"  admin {row['admin']}"
         table.add_row(row["role"], row["region"], str(row["pid"]), row["name"], address)
-    Console().print(table)
+    screen().print(table)
 
 
 def _hints(layout: Layout, supervisor: Supervisor, rows: list[dict[str, Any]], token_file: Path | None) -> None:
@@ -222,5 +234,6 @@ def _hints(layout: Layout, supervisor: Supervisor, rows: list[dict[str, Any]], t
         *(f"lose a region  kill -9 {row['pid']}   # {row['region']}" for row in emulated[:1]),
         f"watch it       tradewind status --watch --url {supervisor.admin_url}",
         f"admin token    {token_file or 'not written'}",
+        *(["kept           nothing; --data DIR keeps what Redis holds"] if layout.data_dir is None else []),
     ]
     click.echo("\n".join(["", *(f"  {line}" for line in lines), ""]))

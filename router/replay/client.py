@@ -7,7 +7,7 @@ Nothing is tried twice: what fails is what we are here to see.
 import asyncio
 import ssl
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, cast
 from urllib.parse import urlsplit
 
 import httptools
@@ -18,8 +18,9 @@ from router.replay.tally import Answer
 CONNECT_S: Final = 10.0
 IDLE_MAX: Final = 512
 KEPT_BYTES_MAX: Final = 16 * 1024  # Of an answer that is an error, for its message.
+LINE_BYTES_MAX: Final = 4 * 1024 * 1024
 _EVENT: Final = b"data: {"
-_CARRY: Final = len(_EVENT) - 1
+_ERROR_EVENT: Final = b'data: {"error"'
 _DONE: Final = b"data: [DONE]"
 
 Done = Callable[[Answer], None]
@@ -72,11 +73,14 @@ class Client:
         self._open: set[Connection] = set()
         self._connecting: set[asyncio.Task[None]] = set()
         self.in_flight = 0
+        self.quiet = asyncio.Event()  # Nothing is under way.
+        self.quiet.set()
 
     def send(self, body: bytes, headers: bytes, *, stream: bool, done: Done) -> None:
         """Send one call; `headers` are its own, encoded. `done` is called exactly once, when it has ended."""
         exchange = Exchange(body, headers, stream=stream, answer=Answer(sent_at=self._loop.time()), done=done)
         self.in_flight += 1
+        self.quiet.clear()
         while self._idle:
             connection = self._idle.pop()
             if connection.usable:
@@ -84,7 +88,7 @@ class Client:
                 return
         task = self._loop.create_task(self._connect(exchange))
         self._connecting.add(task)
-        task.add_done_callback(self._connecting.discard)
+        task.add_done_callback(lambda task: self._connected(task, exchange))
 
     async def close(self) -> None:
         """Cut everything; calls under way end as failures."""
@@ -102,13 +106,15 @@ class Client:
                 )
         except TimeoutError:
             self.settle(exchange, "connect timeout", f"no connection to {self.host}:{self.port}")
-        except asyncio.CancelledError:
-            self.settle(exchange, "not finished", "still connecting when the replay's time was over")
-            raise
         except OSError as error:
             self.settle(exchange, "connect", str(error))
         else:
             connection.start(exchange)
+
+    def _connected(self, task: "asyncio.Task[None]", exchange: Exchange) -> None:
+        self._connecting.discard(task)
+        if task.cancelled():  # Told here since a task that is cancelled early never runs.
+            self.settle(exchange, "not finished", "still connecting when the replay's time was over")
 
     def request(self, exchange: Exchange) -> bytes:
         """The bytes of a call."""
@@ -123,6 +129,8 @@ class Client:
         exchange.answer.message = message
         self.in_flight -= 1
         exchange.done(exchange.answer)
+        if not self.in_flight:
+            self.quiet.set()
 
     def opened(self, connection: "Connection") -> None:
         self._open.add(connection)
@@ -179,8 +187,7 @@ class Connection(asyncio.Protocol):
     # asyncio's callbacks.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by inheritance.
         self._client.opened(self)
 
     def data_received(self, data: bytes) -> None:
@@ -224,16 +231,24 @@ class Connection(asyncio.Protocol):
         if answer.status != 200:
             exchange.kept += body[: KEPT_BYTES_MAX - len(exchange.kept)]
         elif exchange.stream:
-            text = exchange.carry + body
-            events = text.count(_EVENT)
-            if events:
-                answer.events += events
-                answer.last_at = now
-            if _DONE in text:
-                exchange.whole = True
-            if b'data: {"error"' in text:
-                exchange.kept += text[text.index(b'data: {"error"') + 6 :][:KEPT_BYTES_MAX]
-            exchange.carry = text[-_CARRY - len(_DONE) :].rpartition(_EVENT)[2][-len(_DONE) :]
+            self._read_events(exchange, body, now)
+
+    def _read_events(self, exchange: Exchange, body: bytes, now: float) -> None:
+        """Count events by whole lines; what is behind the last line's end waits for the rest."""
+        text, newline, rest = (exchange.carry + body).rpartition(b"\n")
+        exchange.carry = rest
+        if not newline:
+            if len(rest) > LINE_BYTES_MAX:
+                self.cut("bad answer", f"a line of more than {LINE_BYTES_MAX} bytes in a stream")
+            return
+        events = text.count(_EVENT)
+        if events:
+            exchange.answer.events += events
+            exchange.answer.last_at = now
+            if _ERROR_EVENT in text:
+                exchange.kept += text[text.index(_ERROR_EVENT) + len(b"data: ") :][:KEPT_BYTES_MAX]
+        if _DONE in text:
+            exchange.whole = True
 
     def on_message_complete(self) -> None:
         exchange, self._exchange = self._exchange, None

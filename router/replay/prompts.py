@@ -13,16 +13,16 @@ import msgspec
 
 from router.replay.traces import BLOCK_TOKENS, Arrival
 
-WORDS: Final = (
-    "the and for are but not you all any can had her was one our out day get has him his how man new now old see two "
-    "way who boy did its let put say she too use air arm art ask bad bag bed big box bus buy car cat cow cry cup cut dog"
-).split()
+_WORDS: Final = """
+    the and for are but not you all any can had her was one our out day get has him his how man new now old see two way
+    who boy did its let put say she too use air arm art ask bad bag bed big box bus buy car cat cow cry cup cut dog
+"""
+WORDS: Final = _WORDS.split()
 TOKEN_CHARACTERS: Final = 4
 ID_TOKENS: Final = 6  # len(WORDS) ** 6 is about 2e10: more ids than any trace has.
 BLOCKS_KEPT: Final = 4_096  # 8 MB of them.
 _BELT_TOKENS: Final = 8_192
 
-assert len(WORDS) == len(set(WORDS)) and all(len(word) + 1 == TOKEN_CHARACTERS for word in WORDS)
 _BELT: Final = " ".join(Random(512).choices(WORDS, k=_BELT_TOKENS + BLOCK_TOKENS)) + " "
 
 
