@@ -26,7 +26,7 @@ SLOTS_MAX = 1_000_000
 
 
 class KeySource(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where one heartbeat key is: in a file or in an environment variable, as hex or text."""
+    """Where one heartbeat key is: in a file or in an environment variable; the text as it stands, white space around it aside."""
 
     id: str
     secret_file: str | None = None
@@ -104,7 +104,7 @@ def mistakes(inventory: Inventory) -> Iterator[Mistake]:
 
 def endpoint_mistake(endpoint: str) -> str | None:
     """Why an endpoint cannot be dialled, or None."""
-    if len(endpoint.split()) != 1:
+    if endpoint.split() != [endpoint]:
         return f"{endpoint!r} is not a URL: it is empty or holds white space"
     try:
         parts = urlsplit(endpoint)

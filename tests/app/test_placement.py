@@ -35,10 +35,10 @@ def test_explain_agrees_with_where_calls_go(fleet: Fleet) -> None:
 
 
 async def test_a_full_region_overflows_to_the_next_nearest_and_no_call_fails() -> None:
-    """Two replicas of 16 slots in each region; 60 long streams from one of them."""
-    with Fleet("--seed", "2") as fleet:
+    """One replica of 48 slots in each region; far more long streams than that from one of them."""
+    with Fleet("--seed", "2", "--replicas", "1") as fleet:
         fleet.wait_fresh()
-        async with Load(fleet.url, rate=40.0, max_tokens=60, origins=("europe-west4",)) as load:
+        async with Load(fleet.url, rate=50.0, max_tokens=80, origins=("europe-west4",)) as load:
             await load.run_for(4.0)
         assert not load.failed()
         overflowed = [record for record in load.records if record.decision == "overflow"]

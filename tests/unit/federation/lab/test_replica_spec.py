@@ -13,7 +13,7 @@ from federation.lab.presets import SMALL
         pytest.param({"max_running": 0}, "at least 1", id="no slots"),
         pytest.param({"block_tokens": 0}, "at least 1", id="empty blocks"),
         pytest.param({"max_batched_tokens": 16}, "starve", id="no budget for prompts"),
-        pytest.param({"max_model_tokens": 65_536}, "never finish", id="longer than the cache"),
+        pytest.param({"max_model_tokens": 98_304}, "never finish", id="longer than the cache"),
         pytest.param({"step_s": 0.0}, "infinitely many", id="steps without time"),
     ],
 )
