@@ -1,12 +1,11 @@
 """FastAPI's own refusals, in the shape that OpenAI's clients read."""
 
-from collections.abc import Awaitable, Callable
-
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from router.errors import TABLE, Failure, Kind, error_body, error_headers
 
@@ -42,10 +41,27 @@ def speak_openai(app: FastAPI) -> None:
         where = ".".join(str(part) for part in first["loc"][1:]) or None
         return failure_response(Failure(Kind.BAD_BODY, f"{where or 'request'}: {first['msg']}", where))
 
-    @app.middleware("http")
-    async def _internal(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+    app.add_middleware(_Internal)
+
+
+class _Internal:
+    """Tells what nobody caught. Plain ASGI: FastAPI's own kind would give a proper end to an answer that broke off."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        began = False
+
+        async def watched(message: Message) -> None:
+            nonlocal began
+            began = True
+            await send(message)
+
         try:
-            return await call_next(request)
+            await self.app(scope, receive, watched)
         except Exception:
-            log.exception("request failed", path=request.url.path)
-            return failure_response(Failure(Kind.INTERNAL, "The front door failed; this is our fault."))
+            log.exception("request failed", path=scope.get("path"))
+            if not began:
+                failure = Failure(Kind.INTERNAL, "The front door failed; this is our fault.")
+                await failure_response(failure)(scope, receive, send)

@@ -36,6 +36,7 @@ class AsgiCall:
         self._finished = False
         self._aborted = False
         self._exchange: Exchange | None = None
+        self._buffered = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """An ASGI application for one request."""
@@ -47,42 +48,46 @@ class AsgiCall:
         given = head.request_id
         request_id = given.decode("ascii") if given is not None and is_request_id(given) else self.door.request_id()
         exchange = self._exchange = Exchange(self.door, self, head, request_id)
-        body = await self._body(receive)
-        if body is None:
-            return
-        if isinstance(body, Failure):
-            failure = body
-        if failure is not None or isinstance(body, Failure):
-            exchange.refuse(failure or Failure(Kind.BAD_HTTP, "The request is not valid."))
-        else:
-            client = scope.get("client")
-            exchange.begin(self.path, body, client is not None and self.door.trusts(client[0]))
-        watcher = asyncio.get_running_loop().create_task(self._watch(receive))
         try:
-            await self._send_all(send)
+            body = failure or self.door.no_place_for(int(head.content_length or 0)) or await self._body(receive)
+            if body is None:
+                return
+            if isinstance(body, Failure):
+                exchange.refuse(body)
+            else:
+                client = scope.get("client")
+                exchange.begin(self.path, body, client is not None and self.door.trusts(client[0]))
+            watcher = asyncio.get_running_loop().create_task(self._watch(receive))
+            try:
+                await self._send_all(send)
+            finally:
+                watcher.cancel()
         finally:
-            watcher.cancel()
+            self._forget_body()
             if exchange.state is not State.DONE:
                 exchange.client_gone()
 
     async def _body(self, receive: Receive) -> bytes | Failure | None:
-        """The whole body; None if the client left."""
-        limit = self.door.settings.edge.body_bytes_max
+        """The whole body; a Failure as soon as it is too large; None if the client left."""
+        door = self.door
+        bounds = door.settings.edge
         chunks: list[bytes] = []
-        size = 0
         while True:
             message = await receive()
             if message["type"] == "http.disconnect":
                 return None
             chunk = message.get("body", b"")
-            size += len(chunk)
-            if size <= limit:
-                chunks.append(chunk)
+            self._buffered += len(chunk)
+            door.buffered_bytes += len(chunk)
+            if self._buffered > bounds.body_bytes_max or door.buffered_bytes > bounds.buffered_bytes_max:
+                return door.too_large(self._buffered)
+            chunks.append(chunk)
             if not message.get("more_body", False):
-                break
-        if size > limit:
-            return Failure(Kind.BODY_TOO_LARGE, f"The request body is larger than {limit} bytes.")
-        return b"".join(chunks)
+                return b"".join(chunks)
+
+    def _forget_body(self) -> None:
+        self.door.buffered_bytes -= self._buffered
+        self._buffered = 0
 
     async def _watch(self, receive: Receive) -> None:
         while (await receive())["type"] != "http.disconnect":
@@ -113,6 +118,7 @@ class AsgiCall:
     # Downstream
 
     def send_head(self, status: int, headers: Headers, length: int | None) -> None:
+        self._forget_body()  # The exchange needs it no more either.
         if length is not None:
             headers = [*headers, (b"content-length", b"%d" % length)]
         self._out.append({"type": "http.response.start", "status": status, "headers": headers})

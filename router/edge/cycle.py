@@ -21,6 +21,8 @@ STATUS_LINES = {
     for status in range(200, 600)
 }
 
+PIECES_MAX = 512  # Of a body, kept apart: a piece of two bytes takes thirty to keep.
+
 
 class _Nobody:
     """uvicorn wakes whoever waits for a message; nobody waits for ours."""
@@ -43,6 +45,7 @@ class EdgeCycle:
         "_chunked",
         "_head",
         "_http10",
+        "_pieces",
         "_protocol",
         "_request",
         "_started",
@@ -73,6 +76,7 @@ class EdgeCycle:
         self.began_at = door.now()
         self._protocol = protocol
         self._body: list[bytes] = []
+        self._pieces: list[bytes] = []  # The latest of the body: small ones are joined now and then.
         self._buffered = 0
         self._started = False
         self._chunked = False
@@ -88,25 +92,21 @@ class EdgeCycle:
         given = request.request_id
         request_id = given.decode("ascii") if given is not None and is_request_id(given) else door.request_id()
         self.exchange = Exchange(door, self, request, request_id)
-        if failure is None and request.content_length is not None:
-            failure = self._too_large(int(request.content_length))
-        if failure is None and len(door.active) >= door.settings.edge.calls_max:
-            failure = Failure(Kind.TOO_BUSY, "This front door has too many calls in flight; try again.")
+        if failure is None:
+            failure = door.no_place_for(int(request.content_length or 0))
         self.body_failure = failure
 
-    def _too_large(self, length: int) -> Failure | None:
-        limit = self.door.settings.edge.body_bytes_max
-        if length > limit:
-            return Failure(Kind.BODY_TOO_LARGE, f"The request body is larger than {limit} bytes.")
-        if self.door.buffered_bytes + length > self.door.settings.edge.buffered_bytes_max:
-            return Failure(Kind.TOO_BUSY, "This front door holds too many request bodies; try again.")
-        return None
+    @property
+    def is_chunked(self) -> bool:
+        """Whether the request's body says by itself where it ends."""
+        return self._request.chunked
 
     # The request.
 
     def start(self) -> None:
         """Its turn on the connection has come."""
         self._started = True
+        self.began_at = self.door.now()
         if self.body_failure is not None:
             self._refuse(self.body_failure)
         elif not self.more_body:
@@ -118,15 +118,26 @@ class EdgeCycle:
         """Bytes of the body."""
         if self.response_complete or self.body_failure is not None:
             return
+        door = self.door
         self._buffered += len(chunk)
-        self.door.buffered_bytes += len(chunk)
-        if self._request.content_length is None and (failure := self._too_large(self._buffered)) is not None:
-            self.body_failure = failure
-            self._forget_body()
-            if self._started:
-                self._refuse(failure)
+        door.buffered_bytes += len(chunk)
+        bounds = door.settings.edge
+        if self._buffered > bounds.body_bytes_max or door.buffered_bytes > bounds.buffered_bytes_max:
+            self.fail(door.too_large(self._buffered))
             return
-        self._body.append(chunk)
+        self._pieces.append(chunk)
+        if len(self._pieces) == PIECES_MAX:
+            self._body.append(b"".join(self._pieces))
+            self._pieces.clear()
+
+    def fail(self, failure: Failure) -> None:
+        """The rest of the body is not wanted: say why, at once or when the turn of this request comes."""
+        if self.response_complete or self.body_failure is not None:
+            return
+        self.body_failure = failure
+        self._forget_body()
+        if self._started:
+            self._refuse(failure)
 
     def body_complete(self) -> None:
         """The whole request is here."""
@@ -135,26 +146,28 @@ class EdgeCycle:
             self._begin()
 
     def _begin(self) -> None:
-        chunks = self._body
+        chunks = [*self._body, *self._pieces] if self._body else self._pieces
         body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
         self._body = []
+        self._pieces = []
         self.exchange.begin(self.path, body, self._protocol.peer_is_trusted)
 
     def _refuse(self, failure: Failure) -> None:
-        """Answer before the body is complete; the rest of it is read and thrown away."""
-        if self.more_body:
-            self.keep_alive = False
+        """Answer before the body is complete; the rest of it is read and thrown away, and nothing after it taken."""
+        self.keep_alive = False
         self.exchange.refuse(failure)
 
     def _forget_body(self) -> None:
-        self._body = []
-        self.door.buffered_bytes -= self._buffered
-        self._buffered = 0
+        if self._buffered:
+            self._body = []
+            self._pieces = []
+            self.door.buffered_bytes -= self._buffered
+            self._buffered = 0
 
     def check_time(self, now: float) -> None:
         """A client that sends its body too slowly."""
-        if self.more_body and not self.response_complete and now - self.began_at > self.door.settings.timeouts.body_s:
-            self._refuse(Failure(Kind.REQUEST_TIMEOUT, "The request body did not arrive in time."))
+        if self._started and self.more_body and now - self.began_at > self.door.settings.timeouts.body_s:
+            self.fail(Failure(Kind.REQUEST_TIMEOUT, "The request body did not arrive in time."))
 
     def client_gone(self) -> None:
         """The connection is lost."""
@@ -167,6 +180,7 @@ class EdgeCycle:
 
     def send_head(self, status: int, headers: Headers, length: int | None) -> None:
         self.response_started = True
+        self._forget_body()  # The exchange needs it no more either.
         parts = [STATUS_LINES[status]]
         for name, value in headers:
             parts.append(b"%s: %s\r\n" % (name, value))
@@ -193,7 +207,6 @@ class EdgeCycle:
 
     def finish(self) -> None:
         self.response_complete = True
-        self._forget_body()
         if self.disconnected:
             return
         end = self._head + (b"0\r\n\r\n" if self._chunked else b"")

@@ -109,6 +109,24 @@ class FrontDoor:
         age_s = self.feed.clock.monotonic() - self.feed.ticked_at
         return f"the feed has not gone round for {age_s:.0f} s" if age_s > FEED_AGE_S_MAX else None
 
+    # Bounds.
+
+    def no_place_for(self, length: int) -> Failure | None:
+        """Why a call with a body of so many bytes (0: not known yet) is not taken in; None if it is."""
+        edge = self.settings.edge
+        if length > edge.body_bytes_max or self.buffered_bytes + length > edge.buffered_bytes_max:
+            return self.too_large(length)
+        if len(self.active) >= edge.calls_max:
+            return Failure(Kind.TOO_BUSY, "This front door has too many calls in flight; try again.")
+        return None
+
+    def too_large(self, length: int) -> Failure:
+        """The error for a body of so many bytes: too many for anyone, or for now."""
+        limit = self.settings.edge.body_bytes_max
+        if length > limit:
+            return Failure(Kind.BODY_TOO_LARGE, f"The request body is larger than {limit} bytes.")
+        return Failure(Kind.TOO_BUSY, "This front door holds too many request bodies; try again.")
+
     # Calls under way.
 
     def enter(self, exchange: "Exchange") -> None:

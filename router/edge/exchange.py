@@ -178,6 +178,10 @@ class Exchange:
     def pause(self) -> None:
         """The client reads slowly: stop reading from the cluster."""
         self._paused = True
+        if self.state is State.RELAYING:
+            self._pause_attempt()
+
+    def _pause_attempt(self) -> None:
         if self._attempt is not None and self._attempt.connection is not None:
             self._attempt.connection.pause()
 
@@ -230,7 +234,8 @@ class Exchange:
         if self.state is State.DONE or call is None:
             return
         if now - self.arrived_at > timeouts.total_s:
-            self._too_late(OutcomeKind.BROKEN, Failure(Kind.DEADLINE_EXCEEDED, "The answer took too long altogether."))
+            kind = OutcomeKind.CANCELLED if self._paused else OutcomeKind.BROKEN  # Whoever was slow.
+            self._too_late(kind, Failure(Kind.DEADLINE_EXCEEDED, "The answer took too long altogether."))
         elif self.state is State.RELAYING:
             if not self._paused and now - self.heard_at > timeouts.idle_s:
                 self._too_late(OutcomeKind.BROKEN, Failure(Kind.STREAM_BROKEN, "The cluster fell silent."))
@@ -329,7 +334,7 @@ class Exchange:
         if kind is OutcomeKind.SERVED or kind is OutcomeKind.PASSED_THROUGH:
             self.state = State.HOLDING
             content_type = header(headers, b"content-type")
-            if content_type is not None and content_type.startswith(b"text/event-stream"):
+            if content_type is not None and content_type[:17].lower() == b"text/event-stream":
                 self._splitter = EventSplitter()
             return
         retry_after = retry_after_s(headers)
@@ -393,10 +398,15 @@ class Exchange:
         self._held.clear()
         self._held_bytes = 0
         self._splitter = None
-        if after_attempt(self._attempts, kind, self.door.budget) is Next.TRY_NEXT:
+        budget = self.door.budget
+        tokens = budget.tokens
+        if after_attempt(self._attempts, kind, budget) is not Next.TRY_NEXT:
+            self._give_up()
+        elif (placed := self._next_candidate()) is not None:
             self._reason = Reason.FAILOVER
-            self._try_next()
+            self._try(placed)
         else:
+            budget.tokens = tokens  # Nobody to try: nothing to pay for.
             self._give_up()
 
     def _give_up(self) -> None:
@@ -432,6 +442,8 @@ class Exchange:
         held, self._held = self._held, []
         for chunk in held:
             downstream.send_body(chunk)
+        if self._paused:
+            self._pause_attempt()
 
     def _break_off(self, failure: Failure) -> None:
         """After the first byte: a stream ends with an error event, anything else with a broken connection."""

@@ -16,13 +16,24 @@ from uvicorn.server import ServerState
 
 from router.edge.cycle import STATUS_LINES, EdgeCycle
 from router.edge.door import FrontDoor
-from router.edge.exchange import State
+from router.edge.heads import Headers
 from router.errors import Failure, Kind, error_body
 
 INFERENCE_PATHS = {path.encode(): path for path in ("/v1/chat/completions", "/v1/completions", "/v1/embeddings")}
 LINGER_S = 5.0  # For a client that is still sending what we have refused: closing at once would eat our answer.
+PIPELINE_MAX = 16  # Requests waiting their turn; beyond, we read no more, and so cannot see the client leave.
 
 log = structlog.get_logger()
+
+
+class _Trailers(list[tuple[bytes, bytes]]):
+    """Takes the header lines behind a chunked body, which the parser tells like any other, and keeps none."""
+
+    def append(self, line: tuple[bytes, bytes]) -> None:
+        pass
+
+
+_TRAILERS = _Trailers()
 
 
 class EdgeProtocol(HttpToolsProtocol):
@@ -43,12 +54,15 @@ class EdgeProtocol(HttpToolsProtocol):
         self.door = door
         self.peer_is_trusted = False
         self._reading: EdgeCycle | None = None  # The call whose request was begun last; None: ASGI's.
-        self._answering: EdgeCycle | None = None  # The call whose turn it is.
-        self._head_bytes = 0
+        self._answering: RequestResponseCycle | EdgeCycle | None = None  # The request whose turn it is.
+        self._read_bytes = 0  # In the latest read.
+        self._head_bytes = 0  # Of the head that is still coming, in reads that are wholly its own.
         self._head_began_at: float | None = None
-        self._poisoned = False  # What comes after the present request is not HTTP: answer it, then close.
+        self._poisoned = False  # Nothing more is read as a request: what is under way is answered, then we close.
         self._lingering = False
         self._rests_since: float | None = None
+        self._asgi_heard_at: float | None = None  # While the body of a request for ASGI comes in.
+        self._unsent = (0, 0.0)  # Of a closing connection: bytes not yet taken by the client, and since when so many.
 
     # asyncio.Protocol
 
@@ -60,40 +74,49 @@ class EdgeProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         cycles = {self._reading, self._answering, *(cycle for cycle, _ in self.pipeline)}
         self._reading = self._answering = None
+        self.pipeline.clear()
         super().connection_lost(exc)
         for cycle in cycles:
             if isinstance(cycle, EdgeCycle):
                 cycle.client_gone()
+            elif cycle is not None and not cycle.response_complete:
+                cycle.disconnected = True
+                cycle.message_event.set()
+
+    def eof_received(self) -> None:
+        """A client that half-closes counts as gone: its call ends now, not when what was written has been taken."""
+        cycle = self._answering
+        if isinstance(cycle, EdgeCycle) and not cycle.response_complete:
+            self.transport.abort()
 
     def data_received(self, data: bytes) -> None:
         if self._poisoned:
             return
         self._rests_since = None
-        if self._head_began_at is None and (self.cycle is None or not self.cycle.more_body):
-            self._head_began_at = self.door.now()
+        self._read_bytes = len(data)
         if self._head_began_at is not None:
             self._head_bytes += len(data)
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserError:
-            self._not_http("The request is not valid HTTP/1.1.")
+            self._refuse_and_close(Failure(Kind.BAD_HTTP, "The request is not valid HTTP/1.1."))
         except httptools.HttpParserUpgrade:
-            super_handles = isinstance(self.cycle, RequestResponseCycle) and self._should_upgrade()
-            if super_handles:
-                self.handle_websocket_upgrade()
-            else:
-                self._poisoned = True
-        if self._head_began_at is not None and self._head_bytes > self.door.settings.edge.headers_bytes_max:
-            self._answer_and_close(Failure(Kind.HEADERS_TOO_LARGE, "The request's headers are too large."))
+            # What follows is another protocol's. Nothing here speaks one: see uvicorn.Config(ws="none").
+            self._poisoned = True
+            if self.cycle is not None:
+                self.cycle.keep_alive = False
+        else:
+            if self._head_began_at is not None and self._head_bytes > self.door.settings.edge.headers_bytes_max:
+                self._refuse_and_close(Failure(Kind.HEADERS_TOO_LARGE, "The request's headers are too large."))
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        if self._answering is not None:
+        if isinstance(self._answering, EdgeCycle):
             self._answering.exchange.pause()
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        if self._answering is not None:
+        if isinstance(self._answering, EdgeCycle):
             self._answering.exchange.resume()
 
     # httptools callbacks. An exception in one would become a 400 to the client: see _guarded.
@@ -102,6 +125,8 @@ class EdgeProtocol(HttpToolsProtocol):
         self.url = b""
         self.expect_100_continue = False
         self.headers = []
+        self._head_began_at = self.door.now()
+        self._head_bytes = 0
 
     def on_header(self, name: bytes, value: bytes) -> None:
         name = name.lower()
@@ -111,48 +136,82 @@ class EdgeProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._head_began_at = None
-        self._head_bytes = 0
+        headers, self.headers = self.headers, _TRAILERS
+        if self._poisoned or self._lingering or self.transport.is_closing():
+            # We have said that the connection ends: whatever else was in this segment is not taken.
+            self._reading = None
+            self._poisoned = True
+            return
         url = self.url
         path = INFERENCE_PATHS.get(url) or INFERENCE_PATHS.get(url.partition(b"?")[0])
-        if path is None or self.parser.get_method() != b"POST":
-            self._hand_to_asgi()
+        is_call = path is not None and self.parser.get_method() == b"POST"
+        failure = self._unfit(headers)
+        if path is None or not is_call:
+            self._reading = None
+            if failure is not None:
+                self._refuse_and_close(failure)
+            else:
+                self._hand_to_asgi(headers)
             return
         try:
-            self._take_call(path)
+            self._take_call(path, headers, failure)
         except Exception:
             log.exception("call failed in the edge")
-            self._answer_and_close(Failure(Kind.INTERNAL, "The front door failed; this is our fault."))
+            self._reading = None
+            self._refuse_and_close(Failure(Kind.INTERNAL, "The front door failed; this is our fault."))
 
-    def _take_call(self, path: str) -> None:
-        http10 = self.parser.get_http_version() == "1.0"
-        cycle = EdgeCycle(self, self.door, path, self.headers, http10=http10)
+    def _unfit(self, headers: Headers) -> Failure | None:
+        """What is wrong with a head whatever it asks for."""
+        bounds = self.door.settings.edge
+        if len(headers) > bounds.headers_max:
+            return Failure(Kind.HEADERS_TOO_LARGE, "The request has too many headers.")
+        if self._head_bytes + self._read_bytes > bounds.headers_bytes_max:
+            # The reads may have held more than this head; only then is it worth measuring.
+            size = len(self.url) + sum(len(name) + len(value) for name, value in headers)
+            if size > bounds.headers_bytes_max:
+                return Failure(Kind.HEADERS_TOO_LARGE, "The request's headers are too large.")
+        return None
+
+    def _take_call(self, path: str, headers: Headers, failure: Failure | None) -> None:
+        version = self.parser.get_http_version()
+        cycle = EdgeCycle(self, self.door, path, headers, http10=version == "1.0")
         if not self.parser.should_keep_alive():
             cycle.keep_alive = False
-        if self.parser.should_upgrade():
+        if failure is not None:
+            cycle.body_failure = failure
+        elif self.parser.should_upgrade():
             cycle.body_failure = Failure(Kind.BAD_HTTP, "Upgrade is not offered here.")
-        elif len(self.headers) > self.door.settings.edge.headers_max:
-            cycle.body_failure = Failure(Kind.HEADERS_TOO_LARGE, "The request has too many headers.")
+        elif version != "1.1" and (version != "1.0" or cycle.is_chunked):
+            cycle.body_failure = Failure(Kind.BAD_HTTP, "The request is not valid HTTP/1.1.")
         before = self.cycle
         self._reading = cycle
         self.cycle = cycle
         if before is None or before.response_complete:
             self._start(cycle)
         else:
-            self.flow.pause_reading()
             self.pipeline.appendleft((cycle, self.app))  # type: ignore[arg-type]  # see _start_asgi_task
+            if len(self.pipeline) >= PIPELINE_MAX:
+                self.flow.pause_reading()
 
-    def _hand_to_asgi(self) -> None:
-        url, headers, expect = self.url, self.headers, self.expect_100_continue
-        self._reading = None
+    def _hand_to_asgi(self, headers: Headers) -> None:
+        url, expect = self.url, self.expect_100_continue
         super().on_message_begin()
         self.url, self.expect_100_continue = url, expect
         self.headers.extend(headers)
         super().on_headers_complete()
+        self.headers = _TRAILERS
+        self._asgi_heard_at = self.door.now()
+        if self.door.lame_duck and self.cycle is not None:
+            self.cycle.keep_alive = False
+        if self.pipeline and len(self.pipeline) < PIPELINE_MAX:
+            self.flow.resume_reading()
 
     def on_body(self, body: bytes) -> None:
         cycle = self._reading
         if cycle is None:
-            super().on_body(body)
+            if not self._poisoned:
+                self._asgi_heard_at = self.door.now()
+                super().on_body(body)
             return
         try:
             cycle.take(body)
@@ -163,7 +222,9 @@ class EdgeProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         cycle = self._reading
         if cycle is None:
-            super().on_message_complete()
+            if not self._poisoned:
+                self._asgi_heard_at = None
+                super().on_message_complete()
             return
         try:
             if self._lingering:
@@ -179,14 +240,22 @@ class EdgeProtocol(HttpToolsProtocol):
         """The turn of a request has come, of either kind."""
         if self.transport.is_closing():
             return
+        self._rests_since = None
         if isinstance(cycle, EdgeCycle):
-            self._start(cycle)
+            try:
+                self._start(cycle)
+            except Exception:
+                log.exception("call failed in the edge")
+                self.transport.abort()
         else:
-            self._answering = None
+            self._answering = cycle
             super()._start_asgi_task(cycle, app)
 
     def _start(self, cycle: EdgeCycle) -> None:
+        self._rests_since = None
         self._answering = cycle
+        if self.flow.write_paused:
+            cycle.exchange.pause()  # The client has yet to take the answer before; we are not told twice.
         cycle.start()
 
     def continue_if_expected(self) -> None:
@@ -196,41 +265,66 @@ class EdgeProtocol(HttpToolsProtocol):
 
     def answered(self, cycle: EdgeCycle) -> None:
         """The answer is out: the connection goes on, or ends."""
-        if cycle.keep_alive and not self._poisoned:
+        if cycle.keep_alive:
             self.on_response_complete()
-        elif cycle.more_body and not self._poisoned:
-            self._lingering = True
-            self.loop.call_later(LINGER_S, self.transport.close)
+        elif cycle.more_body:
+            self._linger()
         else:
             self.transport.close()
 
     def on_response_complete(self) -> None:
-        """An answer is out. The next request in the pipeline has its turn, or the connection rests."""
+        """An answer is out. The next request in the pipeline has its turn, or the connection rests or ends."""
         self.server_state.total_requests += 1
         self._answering = None
         if self.transport.is_closing():
             return
-        self.flow.resume_reading()
         if self.pipeline:
             queued, app = self.pipeline.pop()
             cycle = cast("RequestResponseCycle | EdgeCycle", queued)
-            self._answering = cycle if isinstance(cycle, EdgeCycle) else None
+            self._answering = cycle
             # Not from here: a thousand queued requests that are refused at once would nest as deep.
             self.loop.call_soon(self._start_asgi_task, cycle, app)
+        elif self._poisoned:
+            self.transport.close()
         else:
             self._rests_since = self.door.now()  # Seen by check_time: cheaper than a timer for every answer.
+        if len(self.pipeline) < PIPELINE_MAX:
+            self.flow.resume_reading()
 
     def check_time(self, now: float) -> None:
-        """A client that sends too slowly, or nothing for too long. Called by the app's sweep."""
+        """A client that sends or takes too slowly, or does nothing for too long. Called by the app's sweep."""
         timeouts = self.door.settings.timeouts
+        if self.transport.is_closing():
+            self._check_flush(now)
+            return
         if self._rests_since is not None and now - self._rests_since > timeouts.keep_alive_s:
             self.transport.close()
             return
         limit_s = timeouts.body_s
-        if self._head_began_at is not None and now - self._head_began_at > limit_s:
-            self._answer_and_close(Failure(Kind.REQUEST_TIMEOUT, "The request did not arrive in time."))
+        if self._poisoned:
+            return
+        if self._head_began_at is not None:
+            if now - self._head_began_at > limit_s:
+                if self._read_bytes:
+                    self._refuse_and_close(Failure(Kind.REQUEST_TIMEOUT, "The request did not arrive in time."))
+                else:
+                    self.transport.close()  # It has never said a word.
         elif isinstance(self.cycle, EdgeCycle):
             self.cycle.check_time(now)
+        elif self._asgi_heard_at is None or now - self._asgi_heard_at <= limit_s:
+            return
+        elif self.cycle is not None and self.cycle.response_complete:
+            self.transport.close()
+        else:
+            self._refuse_and_close(Failure(Kind.REQUEST_TIMEOUT, "The request body did not arrive in time."))
+
+    def _check_flush(self, now: float) -> None:
+        """We have closed, but a client that takes nothing would keep the rest of its answer here for ever."""
+        unsent = self.transport.get_write_buffer_size()
+        if unsent != self._unsent[0]:
+            self._unsent = (unsent, now)
+        elif unsent and now - self._unsent[1] > self.door.settings.timeouts.idle_s:
+            self.transport.abort()
 
     def shutdown(self) -> None:
         """The server ends: idle connections close, the others after their answer."""
@@ -239,28 +333,35 @@ class EdgeProtocol(HttpToolsProtocol):
         else:
             self.cycle.keep_alive = False
 
-    def _not_http(self, message: str) -> None:
-        cycle = self.cycle
-        if cycle is not None and not cycle.response_complete and not cycle.more_body:
-            # The answer under way is not to be disturbed; then the connection ends.
-            self._poisoned = True
-            cycle.keep_alive = False
-            return
-        self._answer_and_close(Failure(Kind.BAD_HTTP, message))
+    def _linger(self) -> None:
+        """The answer is out but the client still sends: say that it was all, and read on for a while."""
+        self._lingering = True
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self.loop.call_later(LINGER_S, self.transport.close)
 
-    def _answer_and_close(self, failure: Failure) -> None:
-        """An error for a request that never became a call. Says nothing if an answer has begun."""
+    def _refuse_and_close(self, failure: Failure) -> None:
+        """What comes in cannot be read on: an error for it, in its turn. Answers under way are not disturbed."""
         self._poisoned = True
+        if self._lingering or self.transport.is_closing():
+            return
         cycle = self.cycle
-        begun = cycle is not None and cycle.response_started and not cycle.response_complete
-        if isinstance(cycle, EdgeCycle) and not cycle.response_complete:
-            cycle.response_complete = True
-            if cycle.exchange.state is not State.DONE:
-                cycle.exchange.client_gone()
-        if not begun and not self.transport.is_closing():
-            body = error_body(failure)
-            self.transport.write(
-                b"%scontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%s"
-                % (STATUS_LINES[failure.row.status], len(body), body)
-            )
-        self.transport.close()
+        if cycle is not None and not cycle.response_complete:
+            waits = bool(self.pipeline) and self.pipeline[0][0] is cycle
+            if isinstance(cycle, EdgeCycle) and cycle.more_body:
+                cycle.fail(failure)
+                return
+            if waits and cycle.more_body:
+                self.pipeline.popleft()  # ASGI would wait for ever for the rest of it.
+                return
+            if waits or cycle.response_started or not cycle.more_body:
+                cycle.keep_alive = False
+                return
+            cycle.disconnected = True  # ASGI's: what it may still say is not sent.
+            cycle.message_event.set()
+        body = error_body(failure)
+        self.transport.write(
+            b"%scontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%s"
+            % (STATUS_LINES[failure.row.status], len(body), body)
+        )
+        self._linger()

@@ -133,8 +133,10 @@ class UpstreamConnection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
-            self._fail(OutcomeKind.BAD_ANSWER)
-            return
+            if not self._complete:
+                self._fail(OutcomeKind.BAD_ANSWER)
+                return
+            self._dirty = True  # The answer is whole; what follows it is not its business.
         if not self._status:
             self._head_bytes += len(data)
             if self._head_bytes > HEAD_BYTES_MAX:
@@ -185,6 +187,8 @@ class UpstreamConnection(asyncio.Protocol):
             self._dirty = True
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        if self._status:
+            return  # A trailer, or the head of an answer that nobody asked for.
         name = name.lower()
         if name in (b"content-length", b"transfer-encoding"):
             self._framed = True
@@ -194,6 +198,7 @@ class UpstreamConnection(asyncio.Protocol):
         status = self._parser.get_status_code()
         if status < 200:
             self._headers = []  # 1xx: the real head is still to come.
+            self._framed = False
             return
         if self._dirty:
             return
@@ -262,20 +267,22 @@ class ClusterPool:
                 )
         except TimeoutError:
             failure = OutcomeKind.CONNECT_TIMEOUT
-        except OSError:
+        except (OSError, ValueError):  # A name that no certificate can bear is a ValueError.
             failure = OutcomeKind.REFUSED
         else:
-            if taker.wanted:
-                taker.attach(connection, reused=False)
-            else:
+            if not taker.wanted:
                 self.put_back(connection)
-            return
+                return
+            if not connection.transport.is_closing():
+                taker.attach(connection, reused=False)
+                return
+            failure = OutcomeKind.RESET  # Taken and dropped before we came to say a word.
         if taker.wanted:
             taker.on_failed(failure)
 
     def put_back(self, connection: UpstreamConnection) -> None:
         """An idle connection, for the next call; beyond the bound it is closed."""
-        if self.closed or len(self.idle) >= self.idle_max:
+        if self.closed or len(self.idle) >= self.idle_max or connection.transport.is_closing():
             connection.transport.close()
         else:
             self.idle.append(connection)

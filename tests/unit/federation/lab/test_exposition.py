@@ -32,7 +32,7 @@ def test_the_page_tells_a_replicas_load_under_vllms_names() -> None:
     assert page["vllm:prefix_cache_queries_total"][0][1] == 1_600
     assert page["vllm:prefix_cache_hits_total"][0][1] == 0
     labels, value = page["vllm:cache_config_info"][0]
-    assert (labels["block_size"], labels["num_gpu_blocks"], value) == ("16", "4096", 1.0)
+    assert (labels["block_size"], labels["num_gpu_blocks"], value) == ("16", "6144", 1.0)
     assert {row[0]["model_name"] for rows in page.values() for row in rows} == {'a "quoted" name'}
     ended = {labels["finished_reason"]: value for labels, value in page["vllm:request_success_total"]}
     assert ended == {"stop": 3, "length": 0, "abort": 0, "error": 0}
