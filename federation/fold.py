@@ -29,7 +29,7 @@ from federation.model import Belief, ClusterSpec, Drain, Heartbeat, Hold, HoldKi
 from federation.outcome import Outcome, OutcomeKind
 
 FAILING_SHARE_MAX = 0.5  # Passive evidence alone ejects at most half the fleet: beyond that, suspect the observer.
-RTT_SMOOTHING = 0.2
+RTT_RISE = 0.01  # Of a slower sample: a busy cluster answers late, which makes it no farther away.
 HOLD_S_DEFAULT = 1.0  # For a 429 that names no time.
 HOLD_S_MAX = 60.0
 MODEL_MISSING_S = 30.0
@@ -200,9 +200,12 @@ def _holds_after(holds: Mapping[str, Hold], outcome: Outcome, now: float) -> Map
 
 
 def _smoothed(before: float | None, sample: float | None) -> float | None:
+    """Round trips follow the fastest answers at once, slower ones over half a minute."""
     if sample is None:
         return before
-    return sample if before is None else before + RTT_SMOOTHING * (sample - before)
+    if before is None or sample <= before:
+        return sample
+    return before + RTT_RISE * (sample - before)
 
 
 def _with_inventory(beliefs: Mapping[str, Belief], specs: Mapping[str, ClusterSpec]) -> dict[str, Belief]:

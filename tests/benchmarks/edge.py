@@ -205,7 +205,8 @@ def main(rounds: int, only: str | None, write: bool, as_json: bool) -> None:
         "| CPU per | median µs | min | max | core busy |",
         "|---|---:|---:|---:|---:|",
         *(
-            f"| {row['case']} | {row['us_median']:.0f} | {row['us_min']:.0f} | {row['us_max']:.0f} | {row['busy']:.0%} |"
+            f"| {row['case']} | {row['us_median']:.0f} | {row['us_min']:.0f} | {row['us_max']:.0f} "
+            f"| {row['busy']:.0%} |"
             for row in rows
         ),
     ]
@@ -216,9 +217,8 @@ def main(rounds: int, only: str | None, write: bool, as_json: bool) -> None:
             "# CPU of one front door\n\n"
             f"{__doc__.split(chr(10), 2)[2].strip()}\n\n"
             f"Made by `make bench` ({rounds} rounds, Python {platform.python_version()}, "
-            f"{len(bench.cores)} cores, {platform.machine()}). Resident memory at the end: {memory_kb / 1024:.0f} MB.\n\n"
-            + "\n".join(table)
-            + "\n"
+            f"{len(bench.cores)} cores, {platform.machine()}). "
+            f"Resident memory at the end: {memory_kb / 1024:.0f} MB.\n\n" + "\n".join(table) + "\n"
         )
 
 
