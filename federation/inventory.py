@@ -26,7 +26,7 @@ SLOTS_MAX = 1_000_000
 
 
 class KeySource(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where one heartbeat key is: in a file or in an environment variable; the text as it stands, white space around it aside."""
+    """Where one heartbeat key is: in a file or a variable; as its text stands, white space around it aside."""
 
     id: str
     secret_file: str | None = None

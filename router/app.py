@@ -12,7 +12,7 @@ import json
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -27,57 +27,29 @@ from prometheus_client import CollectorRegistry
 from federation.clock import Clock, SystemClock
 from federation.ejection import EjectionRules
 from federation.feed import Feed
-from federation.inventory import Inventory
 from federation.log import configure_logging
 from federation.loops import Loops
 from federation.metrics import FeedMetrics
-from federation.model import ClusterSpec
-from federation.probe import ProbeAnswer, Prober
+from federation.probe import Prober
 from federation.store.redis import RedisStore
 from router.api.admin import build_admin
 from router.api.public import build_public
-from router.configuration import BadConfiguration, Loaded, WatchedFiles
+from router.configuration import Loaded
+from router.edge.dialer import PoolDialer
 from router.edge.door import FrontDoor
 from router.edge.protocol import EdgeProtocol
-from router.edge.upstream import ClusterPool, PoolDirectory, ProbeTaker
+from router.edge.upstream import PoolDirectory
+from router.listener import BACKLOG, listen_on, url_of
 from router.metrics import RouterMetrics
+from router.reload import Reloader, match_pools, residency_of, resolve_all
 from router.settings import RouterSettings
 
 SWEEP_S = 0.1
 CONNECTIONS_S = 1.0
 WATCH_S = 1.0
 RESOLVE_S = 30.0
-BACKLOG = 4096
 
 log = structlog.get_logger()
-
-
-class PoolDialer:
-    """Sends probes over the calls' own connections."""
-
-    def __init__(self, pools: PoolDirectory, own_region: str, clock: Clock) -> None:
-        self.pools = pools
-        self.origin = own_region.encode()
-        self.clock = clock
-
-    async def probe(self, cluster: str, path: str, timeout_s: float) -> ProbeAnswer | None:
-        """One GET; None if there was no answer in time."""
-        pool = self.pools.get(cluster)
-        if pool is None:
-            return None
-        settled: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
-        taker = ProbeTaker(pool, path, self.origin, settled)
-        started = self.clock.monotonic()
-        pool.acquire(taker)
-        try:
-            async with asyncio.timeout(timeout_s):
-                status = await settled
-        except TimeoutError:
-            return None
-        finally:
-            settled.cancel()
-            taker.give_up()
-        return None if status is None else ProbeAnswer(status, self.clock.monotonic() - started)
 
 
 class Server(uvicorn.Server):
@@ -136,27 +108,6 @@ def build_door(loaded: Loaded, registry: CollectorRegistry, clock: Clock, loops:
     return door
 
 
-def residency_of(inventory: Inventory) -> Mapping[str, frozenset[str]]:
-    """Residency classes as sets of regions."""
-    return {name: frozenset(regions) for name, regions in inventory.residency.items()}
-
-
-def match_pools(pools: PoolDirectory, specs: Mapping[str, ClusterSpec], settings: RouterSettings) -> None:
-    """One pool for each declared cluster: new ones added, changed ones replaced, others let go."""
-    for name in list(pools):
-        spec = specs.get(name)
-        if spec is None or spec.endpoint != pools[name].endpoint:
-            pools.pop(name).close()
-    for name, spec in specs.items():
-        if name not in pools:
-            pools[name] = ClusterPool(
-                name,
-                spec.endpoint,
-                connect_s=settings.timeouts.connect_s,
-                idle_max=settings.edge.idle_connections_max,
-            )
-
-
 async def serve(loaded: Loaded, reload: Callable[[], Loaded]) -> int:
     """Run a front door until SIGTERM or SIGINT; the exit status. `reload` reads the configuration again."""
     settings = loaded.settings
@@ -164,8 +115,8 @@ async def serve(loaded: Loaded, reload: Callable[[], Loaded]) -> int:
     registry = CollectorRegistry()
     clock = SystemClock()
     try:
-        main_socket = _listen(settings.host, settings.port, "--port")
-        admin_socket = _listen(settings.admin_host, settings.admin_port, "--admin-port")
+        main_socket = listen_on(settings.host, settings.port, "--port")
+        admin_socket = listen_on(settings.admin_host, settings.admin_port, "--admin-port")
     except OSError as error:
         print(error, file=sys.stderr)
         return 1
@@ -193,7 +144,7 @@ async def serve(loaded: Loaded, reload: Callable[[], Loaded]) -> int:
         background = [
             group.create_task(door.feed.run()),
             group.create_task(prober.run()),
-            group.create_task(loops.every("resolver", RESOLVE_S, lambda: _resolve(door))),
+            group.create_task(loops.every("resolver", RESOLVE_S, lambda: resolve_all(door.pools))),
             group.create_task(loops.every("sweep", SWEEP_S, door.sweep)),
             group.create_task(loops.every("connections", CONNECTIONS_S, lambda: _check_connections(door, main))),
             group.create_task(loops.every("files", WATCH_S, Reloader(door, loaded, reload).look)),
@@ -203,7 +154,7 @@ async def serve(loaded: Loaded, reload: Callable[[], Loaded]) -> int:
         await main.listening.wait()
         await admin.listening.wait()
         _settle_memory()
-        print(f"ready {json.dumps({'url': _url(main_socket), 'admin': _url(admin_socket)})}", flush=True)
+        print(f"ready {json.dumps({'url': url_of(main_socket), 'admin': url_of(admin_socket)})}", flush=True)
         await stop.wait()
         await _end(door, main, main_task, settings)
         admin.should_exit = True
@@ -248,44 +199,6 @@ def _check_connections(door: FrontDoor, main: Server) -> None:
             connection.check_time(now)
 
 
-async def _resolve(door: FrontDoor) -> None:
-    """Ask DNS for the endpoints that have names."""
-    await asyncio.gather(*(pool.resolve() for pool in list(door.pools.values())))
-
-
-class Reloader:
-    """Reads keys, inventory and matrix again when their files change; a mistake keeps the old and says so."""
-
-    def __init__(self, door: FrontDoor, loaded: Loaded, reload: Callable[[], Loaded]) -> None:
-        self.door = door
-        self.reload = reload
-        self.files = WatchedFiles(loaded.files)
-
-    async def look(self) -> None:
-        """One look at the files."""
-        changed = self.files.changed()
-        if not changed:
-            return
-        door = self.door
-        names = sorted(str(path) for path in changed)
-        try:
-            renewed = await asyncio.to_thread(self.reload)
-        except BadConfiguration as error:
-            door.metrics.reloads.labels("kept_old").inc()
-            log.error("configuration not taken, the old one stays", files=names, mistakes=list(error.lines))
-            return
-        self.files = WatchedFiles(renewed.files)
-        specs = renewed.inventory.specs()
-        match_pools(door.pools, specs, door.settings)
-        await _resolve(door)
-        door.feed.declare(specs, renewed.heartbeat_keys, renewed.distances)
-        door.residency = residency_of(renewed.inventory)
-        if (renewed.api_keys is None) == (door.keys is None):
-            door.keys = renewed.api_keys  # Whether keys are asked for at all is settled at the start.
-        door.metrics.reloads.labels("taken").inc()
-        log.info("configuration read again", files=names, clusters=len(specs))
-
-
 def _server(app: Any, settings: RouterSettings, http: Any) -> Server:
     config = uvicorn.Config(
         app,
@@ -301,26 +214,6 @@ def _server(app: Any, settings: RouterSettings, http: Any) -> Server:
         backlog=BACKLOG,
     )
     return Server(config)
-
-
-def _listen(host: str, port: int, flag: str) -> socket.socket:
-    """A listening socket; an OSError whose text says which port is taken and what to do."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
-        listener.listen(BACKLOG)
-    except OSError as error:
-        listener.close()
-        raise OSError(f"cannot listen on {host}:{port} ({error.strerror}); choose another with {flag}") from error
-    listener.setblocking(False)
-    return listener
-
-
-def _url(listener: socket.socket) -> str:
-    host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _say_what_is_open(settings: RouterSettings, loaded: Loaded) -> None:

@@ -448,10 +448,11 @@ class Exchange:
     def _break_off(self, failure: Failure) -> None:
         """After the first byte: a stream ends with an error event, anything else with a broken connection."""
         self.door.metrics.broken_streams.inc()
-        stream = self._splitter is not None
+        splitter = self._splitter
         self._done(failure.kind)
-        if stream:
-            self._downstream.send_body(error_event(failure))
+        if splitter is not None:
+            event = error_event(failure)
+            self._downstream.send_body(b"\n\n" + event if splitter.torn else event)
             self._downstream.finish()
         else:
             self._downstream.abort()

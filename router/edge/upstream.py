@@ -130,6 +130,8 @@ class UpstreamConnection(asyncio.Protocol):
             self.transport.abort()  # Bytes that nobody asked for.
             return
         self.answered = True
+        if not self._status:
+            self._head_bytes += len(data)
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
@@ -137,11 +139,12 @@ class UpstreamConnection(asyncio.Protocol):
                 self._fail(OutcomeKind.BAD_ANSWER)
                 return
             self._dirty = True  # The answer is whole; what follows it is not its business.
-        if not self._status:
-            self._head_bytes += len(data)
-            if self._head_bytes > HEAD_BYTES_MAX:
+        if self._head_bytes > HEAD_BYTES_MAX:
+            # The reads may have held more than the head; only then is it worth measuring.
+            if not self._status or sum(len(name) + len(value) for name, value in self._headers) > HEAD_BYTES_MAX:
                 self._fail(OutcomeKind.BAD_ANSWER)
                 return
+            self._head_bytes = 0
         self._deliver()
 
     def _deliver(self) -> None:

@@ -1,0 +1,25 @@
+"""A listening socket of our own, so that a taken port is said in one line. The outside world: the network."""
+
+import socket
+
+BACKLOG = 4096
+
+
+def listen_on(host: str, port: int, flag: str) -> socket.socket:
+    """A listening socket; an OSError whose text says which port is taken and what to do."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise OSError(f"cannot listen on {host}:{port} ({error.strerror}); choose another with {flag}") from error
+    listener.setblocking(False)
+    return listener
+
+
+def url_of(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
