@@ -457,8 +457,9 @@ class Stage:
         self.registry = registry
         self.url = ""
         self.port = 0
-        self.server: Server | None = None
+        self.server: Server
         self._clients: list[RawClient] = []
+        self._ending: asyncio.Task[None] | None = None
 
     @property
     def near(self) -> ScriptedCluster:
@@ -526,6 +527,21 @@ class Stage:
                         found[key] = found.get(key, 0) + int(sample.value)
         return found
 
+    def close_listeners(self) -> None:
+        """Begin to end, as uvicorn does it: no new connections, the others after their answer."""
+        self._ending = asyncio.get_running_loop().create_task(self.server.shutdown())
+
+    async def ended(self) -> None:
+        """End the server. Not by its own loop, which looks ten times a second only."""
+        for client in self._clients:
+            client.close()
+        for server in self.server.servers:
+            server.close()
+        await until(lambda: not self.server.server_state.connections, "connections end")
+        await until(lambda: not self.server.server_state.tasks, "ASGI tasks end")
+        if self._ending is not None:
+            await self._ending
+
     async def settled(self) -> None:
         """Wait until nothing is in flight, and check that nothing was left behind."""
         door = self.door
@@ -586,21 +602,17 @@ async def stage(
     app = build_public(door, "0")
     here.server = server = _server(app, settings, http="httptools" if plain else partial(EdgeProtocol, door=door))
     loop = asyncio.get_running_loop()
-    serving = loop.create_task(server.serve([listener]))
+    server.config.load()
+    server.lifespan = server.config.lifespan_class(server.config)
+    await server.startup([listener])
     sweeping = loop.create_task(loops.every("sweep", 0.02, door.sweep))
     checking = loop.create_task(loops.every("connections", 0.02, lambda: _check_connections(door, server)))
-    await server.listening.wait()
     try:
         yield here
         await here.settled()
     finally:
-        for client in here._clients:
-            client.close()
-        server.should_exit = True
         door.cut_all()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(WAIT_S):
-                await serving
+        await here.ended()
         for task in (sweeping, checking):
             task.cancel()
         await asyncio.gather(sweeping, checking, return_exceptions=True)

@@ -1,7 +1,6 @@
 """The same exchange behind plain ASGI gives the same answers as the edge."""
 
 import asyncio
-from collections.abc import Callable
 
 import pytest
 
@@ -12,7 +11,6 @@ from tests.edge.harness import (
     Answer,
     Hangs,
     Script,
-    Stage,
     answers,
     chunk,
     completion,

@@ -37,7 +37,6 @@ class Flood:
 
 def unsent(here: Stage) -> int:
     """What waits in our transports for clients."""
-    assert here.server is not None
     return sum(connection.transport.get_write_buffer_size() for connection in here.server.server_state.connections)
 
 
@@ -90,8 +89,7 @@ async def test_after_the_total_time_a_client_that_does_not_read_is_given_up_and_
         await _stalled(here, Flood(), post(stream=True))
         await until(lambda: here.near.open == 0, "the cluster is let go")
         assert here.standing("near").failures == 0
-        assert here.server is not None
-        await until(lambda: not here.server.server_state.connections, "and so is the client")  # type: ignore[union-attr]
+        await until(lambda: not here.server.server_state.connections, "and so is the client")
 
 
 async def test_a_second_stream_behind_an_answer_that_was_not_read_is_held_back_too() -> None:

@@ -71,10 +71,14 @@ async def test_the_official_client_raises_on_a_stream_that_breaks() -> None:
         stream = await client.chat.completions.create(
             model=MODEL, messages=[{"role": "user", "content": "?"}], stream=True
         )
-        seen = []
-        with pytest.raises(openai.APIError, match="broke off") as caught:
+        seen: list[str | None] = []
+
+        async def read() -> None:
             async for part in stream:
                 seen.append(part.choices[0].delta.content)
+
+        with pytest.raises(openai.APIError, match="broke off") as caught:
+            await read()
         assert seen == ["a", "b"]
         assert caught.value.code == "stream_broken"
 

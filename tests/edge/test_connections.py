@@ -179,7 +179,7 @@ async def test_a_client_that_leaves_with_a_pipeline_leaves_nothing_behind() -> N
         client.close()
         await hangs.abandoned()
         await here.settled()
-        await until(lambda: not here.server.server_state.connections, "the connection ends")  # type: ignore[union-attr]
+        await until(lambda: not here.server.server_state.connections, "the connection ends")
 
 
 async def test_many_clients_at_once_get_each_their_own_answer() -> None:

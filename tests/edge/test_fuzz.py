@@ -3,6 +3,7 @@
 import asyncio
 import json
 import random
+from itertools import pairwise
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
@@ -43,7 +44,7 @@ async def echo(request: Request) -> None:
 def _cut(data: bytes, seed: int) -> list[bytes]:
     rng = random.Random(seed)
     places = sorted({0, len(data), *(rng.randrange(len(data)) for _ in range(rng.choice((0, 1, 2, 8))))})
-    return [data[start:end] for start, end in zip(places, places[1:], strict=False)]
+    return [data[start:end] for start, end in pairwise(places)]
 
 
 calls = st.fixed_dictionaries(

@@ -33,8 +33,7 @@ async def test_a_stream_begun_before_the_end_is_finished() -> None:
         await client.send(post(stream=True))
         await client.head()
         assert await client.chunk() == FIRST
-        assert here.server is not None
-        here.server.should_exit = True
+        here.close_listeners()
         await asyncio.sleep(0.3)
         hangs.go.set()
         assert await client.chunk() == LAST
@@ -76,8 +75,7 @@ async def test_an_idle_connection_is_closed_when_the_listeners_close_and_a_busy_
         busy = await here.client()
         await busy.send(post())
         await hangs.began.wait()
-        assert here.server is not None
-        here.server.should_exit = True
+        here.close_listeners()
         assert await idle.ended() == b""
         hangs.go.set()
         answer = await busy.answer()
