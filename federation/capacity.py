@@ -27,8 +27,11 @@ class Capacity:
 
 def belief_liveness(belief: Belief, now: float) -> Liveness:
     """Liveness of the heartbeat that we hold, if any."""
-    interval_s = belief.heartbeat.interval_ms / 1000 if belief.heartbeat is not None else 1.0
-    return liveness(belief.arrived_at, interval_s, belief.advanced, now)
+    heartbeat = belief.heartbeat
+    if heartbeat is None:
+        return Liveness.LOST
+    # An agent that cannot see its cluster repeats old figures: as good as a statement that has not advanced.
+    return liveness(belief.arrived_at, heartbeat.interval_ms / 1000, belief.advanced and heartbeat.observed, now)
 
 
 def pool_of(belief: Belief, model: str) -> ModelPool | None:
@@ -39,15 +42,14 @@ def pool_of(belief: Belief, model: str) -> ModelPool | None:
 
 
 def models_of(belief: Belief) -> frozenset[str]:
-    """The models a cluster serves: what it reports, else what is declared of it.
+    """The models a cluster is there for: what the inventory declares, or what it reports if that declares nothing.
 
-    A report counts only within what the inventory declares, where it declares anything.
+    A declared model that a fresh report does not tell of is known and not ready: that no agent
+    sees it must not make it unknown.
     """
-    declared = frozenset(belief.spec.models)
-    if belief.heartbeat is None:
-        return declared
-    reported = frozenset(pool.model for pool in belief.heartbeat.pools if pool.replicas_desired or pool.replicas_ready)
-    return reported & declared if declared else reported
+    if belief.spec.models or belief.heartbeat is None:
+        return frozenset(belief.spec.models)
+    return frozenset(pool.model for pool in belief.heartbeat.pools if pool.replicas_desired or pool.replicas_ready)
 
 
 def capacity(belief: Belief, model: str, alive: Liveness) -> Capacity:
@@ -59,7 +61,8 @@ def capacity(belief: Belief, model: str, alive: Liveness) -> Capacity:
             slots = float(declared.slots)
         else:
             slots = STALE_DISCOUNT * pool.slots if pool is not None and pool.slots else float(SLOTS_UNDECLARED)
-        return Capacity(slots=slots, load_of_others=0.0, waiting=0, kv_cache_utilization=0.0, ready=True)
+        ready = alive is not Liveness.FRESH  # Fresh, and it says nothing of this model.
+        return Capacity(slots=slots, load_of_others=0.0, waiting=0, kv_cache_utilization=0.0, ready=ready)
     slots = float(pool.slots if declared is None else min(pool.slots, declared.slots))
     if alive is Liveness.STALE:
         slots *= STALE_DISCOUNT

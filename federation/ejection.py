@@ -155,7 +155,7 @@ def after_outcome(
     share = standing.failure_share + (weight - standing.failure_share) / rules.memory_calls
     seen = replace(
         standing,
-        refused=standing.refused + 1 if kind in NEVER_CONNECTED else standing.refused,
+        refused=standing.refused + 1 if kind in NEVER_CONNECTED else 0,
         failures=standing.failures + weight,
         failure_share=share,
         calls=min(rules.memory_calls, standing.calls + 1),

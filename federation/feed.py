@@ -226,6 +226,7 @@ class Feed:
         for cluster, message in reading.heartbeats.items():
             if self._read_before.get((store, cluster)) == message:
                 continue
+            first_sight = (store, cluster) not in self._read_before
             self._read_before[store, cluster] = message
             try:
                 heartbeat = unseal(message, cluster, self.heartbeat_keys)
@@ -240,7 +241,7 @@ class Feed:
                 continue
             self.metrics.heartbeats.labels(cluster=cluster).inc()
             self._forgive(cluster)
-            self.put(HeartbeatSeen(heartbeat, dict(self.own_in_flight(cluster))))
+            self.put(HeartbeatSeen(heartbeat, dict(self.own_in_flight(cluster)), first_sight))
         for drain in reading.drains.values():
             self.put(DrainSeen(drain))
 

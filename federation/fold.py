@@ -39,6 +39,7 @@ MODEL_MISSING_S = 30.0
 class HeartbeatSeen:
     heartbeat: Heartbeat
     own: Mapping[str, int]  # Our own calls in flight at that cluster, by model, at this moment.
+    first_sight: bool = False  # The first message this store showed us of the cluster: perhaps a last word.
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,14 +141,14 @@ def _after(
     rules: EjectionRules,
 ) -> Belief:
     match event:
-        case HeartbeatSeen(heartbeat=heartbeat, own=own):
+        case HeartbeatSeen(heartbeat=heartbeat, own=own, first_sight=first_sight):
             if not is_newer(belief, heartbeat, now):
                 return belief
             return replace(
                 belief,
                 heartbeat=heartbeat,
                 arrived_at=now,
-                advanced=belief.heartbeat is not None,
+                advanced=belief.advanced or (belief.heartbeat is not None and not first_sight),
                 own_at_arrival=own,
             )
         case DrainSeen(drain=drain):

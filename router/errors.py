@@ -3,9 +3,9 @@
     downstream  (the request's own doing)     router  (ours, or the fleet's state)     upstream  (a cluster's doing)
     ├─ bad_http                400            ├─ invalid_api_key        401            ├─ upstream_failed      502
     ├─ bad_body                400            ├─ model_not_allowed      403            ├─ upstream_credentials 502
-    ├─ bad_header              400            ├─ model_not_found        404            ├─ first_byte_timeout   504
-    ├─ not_found               404            ├─ no_room                429            └─ stream_broken  (error event)
-    ├─ method_not_allowed      405            ├─ no_cluster             503
+    ├─ bad_header              400            ├─ model_not_found        404            ├─ clusters_broken      502
+    ├─ not_found               404            ├─ no_room                429            ├─ first_byte_timeout   504
+    ├─ method_not_allowed      405            ├─ no_cluster             503            └─ stream_broken  (error event)
     ├─ body_too_large          413            ├─ nobody_connected       503
     ├─ request_timeout         408            ├─ deadline_exceeded      504
     ├─ headers_too_large       431            ├─ too_busy               503
@@ -44,6 +44,7 @@ class Kind(StrEnum):
     INTERNAL = "internal"
     UPSTREAM_FAILED = "upstream_failed"
     UPSTREAM_CREDENTIALS = "upstream_credentials"
+    CLUSTERS_BROKEN = "clusters_broken"
     FIRST_BYTE_TIMEOUT = "first_byte_timeout"
     STREAM_BROKEN = "stream_broken"
 
@@ -83,6 +84,7 @@ TABLE: dict[Kind, Row] = {
     Kind.INTERNAL: Row(500, *_ROUTER, retry=True),
     Kind.UPSTREAM_FAILED: Row(502, *_UP, retry=True),
     Kind.UPSTREAM_CREDENTIALS: Row(502, *_UP, retry=False),
+    Kind.CLUSTERS_BROKEN: Row(502, *_UP, retry=False),  # Suspected of killing servers: not invited to go on.
     Kind.FIRST_BYTE_TIMEOUT: Row(504, *_UP, retry=True),
     Kind.STREAM_BROKEN: Row(502, *_UP, retry=True),
 }

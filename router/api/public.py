@@ -5,6 +5,7 @@ from typing import Any
 from fastapi import APIRouter, Depends, FastAPI, Request
 from starlette.responses import JSONResponse, Response
 
+from federation.view import Drop
 from router.api.inference import inference_routes
 from router.api.problems import failure_response, speak_openai
 from router.call import Tenant
@@ -60,7 +61,7 @@ def _models(door: FrontDoor) -> APIRouter:
         return [
             {"id": model, "object": "model", "created": 0, "owned_by": "tradewind"}
             for model, view in door.feed.view.models.items()
-            if any(pool.drop is None or pool.in_panic for pool in view.pools)
+            if any(pool.drop in (None, Drop.EJECTED, Drop.NO_ROOM) for pool in view.pools)
             and (who.models is None or model in who.models)
         ]
 

@@ -10,6 +10,7 @@ from federation.outcome import OutcomeKind
 
 _REASON_HEADERS = (b"x-tradewind-model-unavailable", b"x-llm-d-request-dropped-reason")
 RETRY_AFTER_S_MAX = 3600.0
+SENTENCE_BYTES = 4096  # Of an error's body are read.
 
 
 def meaning(status: int, headers: Sequence[tuple[bytes, bytes]]) -> OutcomeKind:
@@ -27,6 +28,15 @@ def meaning(status: int, headers: Sequence[tuple[bytes, bytes]]) -> OutcomeKind:
     if status == 503 and any(name in _REASON_HEADERS for name, _ in headers):
         return OutcomeKind.MODEL_UNAVAILABLE
     return OutcomeKind.UNAVAILABLE if status in (502, 503, 504) else OutcomeKind.SERVER_ERROR
+
+
+def names_the_model(body: bytes) -> bool:
+    """Whether a 404 says that the model is missing, as model servers do, and not merely the path.
+
+    A path that a cluster does not serve is the client's own doing; it must not take the model
+    out of placement for everyone else.
+    """
+    return b"model" in body[:SENTENCE_BYTES].lower()
 
 
 def retry_after_s(headers: Sequence[tuple[bytes, bytes]]) -> float | None:

@@ -34,7 +34,7 @@ from federation.view import Placed
 from router.admission import admit
 from router.call import Call
 from router.decision import Place, Reason, Refuse
-from router.edge.answers import header, meaning, retry_after_s
+from router.edge.answers import header, meaning, names_the_model, retry_after_s
 from router.edge.attempt import Attempt
 from router.edge.door import FrontDoor
 from router.edge.events import EventSplitter
@@ -331,7 +331,7 @@ class Exchange:
         kind = meaning(status, headers)
         self._status = status
         self._reply_headers = headers
-        if kind is OutcomeKind.SERVED or kind is OutcomeKind.PASSED_THROUGH:
+        if kind in (OutcomeKind.SERVED, OutcomeKind.PASSED_THROUGH, OutcomeKind.MODEL_MISSING):
             self.state = State.HOLDING
             content_type = header(headers, b"content-type")
             if content_type is not None and content_type[:17].lower() == b"text/event-stream":
@@ -372,6 +372,10 @@ class Exchange:
         if self.state is State.RELAYING:
             for chunk in self._held:
                 self._downstream.send_body(chunk)
+        elif self._status == 404 and names_the_model(b"".join(self._held)):
+            self._report(attempt, OutcomeKind.MODEL_MISSING)
+            self._after_failure(OutcomeKind.MODEL_MISSING)
+            return
         else:
             self._commit(self._held_bytes)
         passed = self._status >= 400

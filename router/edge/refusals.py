@@ -44,7 +44,7 @@ def nobody_answered(call: Call, attempts: Attempts, retry_after_s: float | None)
         )
     if attempts.broken_clusters >= BROKEN_CLUSTERS_MAX:
         return Failure(
-            Kind.UPSTREAM_FAILED, f"{attempts.broken_clusters} clusters broke while working on this call; not tried on."
+            Kind.CLUSTERS_BROKEN, f"{attempts.broken_clusters} clusters broke while working on this call; not tried on."
         )
     if attempts.last is OutcomeKind.NO_ROOM:
         seconds = None if retry_after_s is None else max(1, round(retry_after_s))

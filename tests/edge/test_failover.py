@@ -28,6 +28,7 @@ from tests.edge.harness import (
     then_resets,
 )
 
+NO_MODEL = b'{"error":{"message":"The model `tiny` does not exist.","type":"NotFoundError","code":404}}'
 GARBAGE = b"SSH-2.0-OpenSSH_9.2\r\n"
 CHUNKED_JSON = head(200, {"content-type": "application/json", "transfer-encoding": "chunked"})
 
@@ -56,7 +57,7 @@ CHUNKED_JSON = head(200, {"content-type": "application/json", "transfer-encoding
         ),
         pytest.param(answers(b"x", 429, {"retry-after": "9"}), "no_room", 0.0, (HoldKind.NO_ROOM, 9), id="429"),
         pytest.param(answers(b"x", 429), "no_room", 0.0, (HoldKind.NO_ROOM, 1), id="429 without a time"),
-        pytest.param(answers(b"x", 404), "model_missing", 0.0, (HoldKind.MODEL_MISSING, 30), id="404"),
+        pytest.param(answers(NO_MODEL, 404), "model_missing", 0.0, (HoldKind.MODEL_MISSING, 30), id="404"),
         pytest.param(answers(b"secret", 401), "credentials", 0.0, None, id="401"),
         pytest.param(answers(b"secret", 403), "credentials", 0.0, None, id="403"),
     ],
@@ -160,14 +161,26 @@ async def test_unavailable_everywhere_is_502_after_three_attempts() -> None:
 
 
 async def test_a_model_that_no_cluster_has_after_all_is_503() -> None:
-    status, code, headers, _ = await _all_play(answers(b"secret", 404))
+    status, code, headers, _ = await _all_play(answers(NO_MODEL, 404))
     assert (status, code, headers["x-tradewind-attempts"]) == (503, "no_cluster", "3")
     assert headers["retry-after"] == "1"
 
 
+async def test_a_404_that_does_not_speak_of_the_model_is_the_clients_own_doing() -> None:
+    """A path that a cluster lacks must not take the model out of placement for everyone."""
+    async with stage() as here:
+        here.near.plays(answers(b'{"detail":"Not Found"}', 404))
+        answer = await here.ask(post())
+        assert (answer.status, answer["x-tradewind-attempts"]) == (404, "1")
+        assert answer.body == b'{"detail":"Not Found"}'
+        here.door.feed.tick()
+        assert not here.door.feed.snapshot.beliefs["near"].holds
+
+
 async def test_a_call_that_broke_two_clusters_is_not_given_a_third() -> None:
     status, code, headers, attempts = await _all_play(then_resets())
-    assert (status, code, headers["x-tradewind-attempts"]) == (502, "upstream_failed", "2")
+    assert (status, code, headers["x-tradewind-attempts"]) == (502, "clusters_broken", "2")
+    assert headers["x-should-retry"] == "false"
     assert attempts == {("near", "reset"): 1, ("middle", "reset"): 1}
 
 
@@ -183,7 +196,7 @@ async def test_a_connection_taken_and_dropped_at_once_everywhere_is_502() -> Non
             cluster.on_connect = drop
         for _ in range(20):
             answer = await here.ask(post())
-            assert (answer.status, answer.code) == (502, "upstream_failed")
+            assert (answer.status, answer.code) == (502, "clusters_broken")
 
 
 async def test_a_connection_that_speaks_first_is_not_trusted() -> None:

@@ -83,10 +83,16 @@ def test_fresh_report_of_no_ready_replica_is_not_ready() -> None:
     assert seen(STALE, replicas_ready=0).ready, "a stale report cannot say so any more"
 
 
-def test_model_the_heartbeat_does_not_name_stands_on_its_declaration() -> None:
-    found = capacity(belief(spec=spec(models={"other": DeclaredPool(7)})), "other", FRESH)
-    assert found.slots == 7.0
-    assert found.ready
+def test_declared_model_that_a_fresh_heartbeat_does_not_name_is_known_and_not_ready() -> None:
+    held = belief(spec=spec(models={"other": DeclaredPool(7)}))
+    assert capacity(held, "other", FRESH).slots == 7.0
+    assert not capacity(held, "other", FRESH).ready
+    assert capacity(held, "other", LOST).ready, "a lost word says nothing any more"
+
+
+def test_agent_that_cannot_see_its_cluster_makes_no_fresh_statement() -> None:
+    blind = belief(heartbeat=heartbeat(observed=False))
+    assert belief_liveness(blind, blind.arrived_at or 0.0) is STALE
 
 
 def test_pool_is_found_by_its_model() -> None:
@@ -101,12 +107,12 @@ def test_pool_is_found_by_its_model() -> None:
     [
         pytest.param(("m1",), None, {"m1"}, id="never heard: what is declared"),
         pytest.param((), ("m1", "m2"), {"m1", "m2"}, id="nothing declared: what is reported"),
-        pytest.param(("m1", "m3"), ("m1", "m2"), {"m1"}, id="both: only within what is declared"),
-        pytest.param(("m1",), (), set(), id="declared, and reported as absent"),
+        pytest.param(("m1", "m3"), ("m1", "m2"), {"m1", "m3"}, id="both: what is declared"),
+        pytest.param(("m1",), (), {"m1"}, id="declared, and not reported: known all the same"),
         pytest.param((), None, set(), id="nobody said anything"),
     ],
 )
-def test_models_are_what_is_reported_within_what_is_declared(
+def test_models_are_those_declared_or_else_those_reported(
     declared: tuple[str, ...], reported: tuple[str, ...] | None, served: set[str]
 ) -> None:
     said = None if reported is None else heartbeat(pools=tuple(map(pool, reported)))

@@ -327,3 +327,11 @@ def test_arbitrary_bytes_raise_nothing_but_bad_body(body: bytes) -> None:
     agrees(body)
     agrees(b'{"model":"m","x":"' + body + b'"}')
     agrees(b'{"model":"m",' + body + b"}")
+
+
+def test_a_large_body_of_countless_members_is_read_in_one_pass_or_refused() -> None:
+    """It must not hold up the event loop; and what cannot be proved is not guessed."""
+    members = b",".join(b'"k%d":1' % number for number in range(150_000))
+    assert read_fields(b'{"model":"m",%s}' % members).model == "m"
+    with pytest.raises(BadBody, match="too intricate"):
+        read_fields(b'{"model":"m",%s,"model":"n"}' % members)
