@@ -137,16 +137,7 @@ def after_outcome(
 ) -> Standing:
     """The standing after one attempt by a call of ours."""
     if kind in ANSWERED:
-        share = standing.failure_share * (1 - 1 / rules.memory_calls)
-        if share < SHARE_NEGLIGIBLE:
-            share = 0.0
-            clean = not (standing.silent_probes or standing.refused or standing.failures or standing.failure_share)
-            if clean and standing.calls >= rules.memory_calls:
-                return standing
-        calls = min(rules.memory_calls, standing.calls + 1)
-        return replace(
-            standing, silent_probes=0, refused=0, failures=0.0, failure_share=share, calls=calls, heard_at=now
-        )
+        return after_answers(standing, 1, now, rules)
     weight = AGAINST_CLUSTER.get(kind)
     if weight is None:
         return standing  # Ended by us or by the client: says nothing about the cluster.
@@ -167,6 +158,20 @@ def after_outcome(
     often = seen.calls >= rules.memory_calls and share >= rules.failure_share
     in_row = seen.failures >= (1.0 if standing.state is State.PROBATION else rules.failures_in_row)
     return eject(seen, Cause.FAILING, now, rng, rules) if often or in_row else seen
+
+
+def after_answers(standing: Standing, count: int, now: float, rules: EjectionRules = DEFAULT_RULES) -> Standing:
+    """The standing after `count` attempts in a row that were answered as they should be."""
+    share = standing.failure_share * (1 - 1 / rules.memory_calls) ** count
+    return replace(
+        standing,
+        silent_probes=0,
+        refused=0,
+        failures=0.0,
+        failure_share=share if share >= SHARE_NEGLIGIBLE else 0.0,
+        calls=min(rules.memory_calls, standing.calls + count),
+        heard_at=now,
+    )
 
 
 def heard(standing: Standing, now: float) -> Standing:

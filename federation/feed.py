@@ -23,6 +23,7 @@ from federation.fold import (
     HeartbeatSeen,
     InventorySeen,
     OutcomeSeen,
+    ServedSeen,
     StoresSeen,
     fold,
     is_newer,
@@ -101,6 +102,7 @@ class Feed:
         self.view: FleetView = self._observe(self.ticked_at)
         self._inbox: deque[Event] = deque()
         self._heard: set[str] = set()
+        self._served: dict[str, int] = {}
         self._read_before: dict[tuple[str, str], bytes] = {}  # (store, cluster) -> the message found there last.
         self._complaints: set[tuple[str, Rejection]] = set()
 
@@ -116,6 +118,10 @@ class Feed:
     def report(self, outcome: Outcome) -> None:
         """What came of one attempt."""
         self.put(OutcomeSeen(outcome))
+
+    def served(self, cluster: str) -> None:
+        """One attempt was served: counted, and told at the next tick with the others."""
+        self._served[cluster] = self._served.get(cluster, 0) + 1
 
     def heard_from(self, cluster: str) -> None:
         """A call received bytes from this cluster."""
@@ -160,11 +166,13 @@ class Feed:
         """Fold what was heard, swap snapshot and view, say what changed."""
         now = self.clock.monotonic()
         events: list[Event] = [BytesSeen(cluster) for cluster in self._heard]
+        events.extend(ServedSeen(cluster, count) for cluster, count in self._served.items())
         events.extend(self._inbox)
         if self.stores:
             reachable = sum(1 for status in self.stores if status.reachable is not False)
             events.append(StoresSeen(reachable=reachable, configured=len(self.stores)))
         self._heard.clear()
+        self._served.clear()
         self._inbox.clear()
         before, before_at = self.snapshot, self.ticked_at
         after = fold(before, events, now, self.rng, self.rules)

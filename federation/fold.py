@@ -19,6 +19,7 @@ from federation.ejection import (
     ProbeResult,
     Standing,
     State,
+    after_answers,
     after_outcome,
     after_probe,
     after_time,
@@ -59,6 +60,14 @@ class OutcomeSeen(msgspec.Struct, frozen=True):
 
 
 @dataclass(frozen=True, slots=True)
+class ServedSeen:
+    """So many attempts were served by this cluster since the last tick: by far the most frequent outcome."""
+
+    cluster: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class BytesSeen:
     """Calls received bytes from this cluster since the last tick."""
 
@@ -76,7 +85,7 @@ class InventorySeen:
     specs: Mapping[str, ClusterSpec]
 
 
-Event = HeartbeatSeen | DrainSeen | ProbeSeen | OutcomeSeen | BytesSeen | StoresSeen | InventorySeen
+Event = HeartbeatSeen | DrainSeen | ProbeSeen | OutcomeSeen | ServedSeen | BytesSeen | StoresSeen | InventorySeen
 
 
 def fold(
@@ -120,7 +129,7 @@ def is_newer(belief: Belief, heartbeat: Heartbeat, now: float) -> bool:
     return lost and heartbeat.epoch.boot_ms > held.epoch.boot_ms
 
 
-def _cluster_of(event: HeartbeatSeen | DrainSeen | ProbeSeen | OutcomeSeen | BytesSeen) -> str:
+def _cluster_of(event: HeartbeatSeen | DrainSeen | ProbeSeen | OutcomeSeen | ServedSeen | BytesSeen) -> str:
     match event:
         case HeartbeatSeen(heartbeat=heartbeat):
             return heartbeat.cluster
@@ -134,7 +143,7 @@ def _cluster_of(event: HeartbeatSeen | DrainSeen | ProbeSeen | OutcomeSeen | Byt
 
 def _after(
     belief: Belief,
-    event: HeartbeatSeen | DrainSeen | ProbeSeen | OutcomeSeen | BytesSeen,
+    event: HeartbeatSeen | DrainSeen | ProbeSeen | OutcomeSeen | ServedSeen | BytesSeen,
     beliefs: Mapping[str, Belief],
     now: float,
     rng: Random,
@@ -158,13 +167,13 @@ def _after(
             standing = after_probe(belief.standing, result, now, rng, rules)
             standing = _capped(belief.standing, standing, beliefs)
             return replace(belief, standing=standing, rtt_s=_smoothed(belief.rtt_s, rtt_s))
+        case ServedSeen(count=count):
+            return replace(belief, standing=after_answers(belief.standing, count, now, rules))
         case BytesSeen():
             return replace(belief, standing=heard(belief.standing, now))
         case OutcomeSeen(outcome=outcome):
             standing = after_outcome(belief.standing, outcome.kind, now, rng, rules)
             holds = _holds_after(belief.holds, outcome, now)
-            if standing is belief.standing and holds is belief.holds:
-                return belief  # One more answer from a cluster in good standing: by far the most frequent event.
             return replace(belief, standing=_capped(belief.standing, standing, beliefs), holds=holds)
 
 

@@ -31,6 +31,7 @@ ID_BYTES: Final = 5
 SECRET_BYTES: Final = 32
 ENTROPY_BYTES: Final = ID_BYTES + SECRET_BYTES
 KEY_BYTES_MAX: Final = 256  # Longer ones are not hashed: nobody made them here.
+SEEN_MAX: Final = 10_000  # Good keys only, so a stranger cannot fill it.
 _BEARER: Final = b"bearer "
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _ID: Final = re.compile(r"[A-Za-z0-9-]{1,64}")
@@ -64,28 +65,41 @@ class _Grant:
 class ApiKeys:
     """All keys of a file; never changes. Built of rows in which `mistakes` finds nothing."""
 
-    __slots__ = ("_grants",)
+    __slots__ = ("_grants", "_seen")
 
     def __init__(self, rows: Iterable[KeyRow]) -> None:
         self._grants: Mapping[bytes, _Grant] = MappingProxyType(
             {bytes.fromhex(row.sha256): _Grant(_tenant(row), _expires_at(row)) for row in rows}
         )
 
+        # Headers that were looked up before. The key is in memory while its call is; here it stays a little longer.
+        self._seen: dict[bytes, _Grant] = {}
+
     def __len__(self) -> int:
         return len(self._grants)
 
     def tenant_of(self, authorization: bytes | None, now_wall: float) -> Tenant | None:
         """Whose an Authorization header is; None: nobody's. `now_wall` is in seconds since 1970."""
-        if authorization is None or authorization[:7].lower() != _BEARER:
+        if authorization is None:
             return None
-        return self.tenant_of_key(authorization[7:].strip(), now_wall)
+        grant = self._seen.get(authorization)
+        if grant is None:
+            if authorization[:7].lower() != _BEARER:
+                return None
+            grant = self._grant_of(authorization[7:].strip())
+            if grant is None:
+                return None
+            if len(self._seen) < SEEN_MAX:
+                self._seen[authorization] = grant
+        return grant.tenant if now_wall < grant.expires_at else None
 
     def tenant_of_key(self, key: bytes, now_wall: float) -> Tenant | None:
         """The same for a bare key, as the header `x-api-key` carries it."""
-        if len(key) > KEY_BYTES_MAX:
-            return None
-        grant = self._grants.get(hashlib.sha256(key).digest())
+        grant = self._grant_of(key)
         return grant.tenant if grant is not None and now_wall < grant.expires_at else None
+
+    def _grant_of(self, key: bytes) -> _Grant | None:
+        return self._grants.get(hashlib.sha256(key).digest()) if len(key) <= KEY_BYTES_MAX else None
 
 
 def new_key(

@@ -22,6 +22,8 @@ from router.metrics import RouterMetrics
 from router.retry import RetryBudget
 from router.settings import RouterSettings
 
+_SERVED = OutcomeKind.SERVED  # Looking a member up costs more than the comparison.
+
 if TYPE_CHECKING:
     from router.edge.exchange import Exchange
 
@@ -164,6 +166,9 @@ class FrontDoor:
         else:
             self.in_flight.pop(key, None)
         self.metrics.attempt_ended(pool.cluster, kind)
+        if kind is _SERVED:
+            self.feed.served(pool.cluster)
+            return
         self.feed.report(
             Outcome(
                 cluster=pool.cluster,

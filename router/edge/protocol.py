@@ -62,7 +62,7 @@ class EdgeProtocol(HttpToolsProtocol):
         self._lingering = False
         self._rests_since: float | None = None
         self._asgi_heard_at: float | None = None  # While the body of a request for ASGI comes in.
-        self._unsent = (0, 0.0)  # Of a closing connection: bytes not yet taken by the client, and since when so many.
+        self._unsent = (0, 0.0)  # Bytes that the client has yet to take, and since when so many; see _check_flush.
 
     # asyncio.Protocol
 
@@ -118,6 +118,8 @@ class EdgeProtocol(HttpToolsProtocol):
         super().resume_writing()
         if isinstance(self._answering, EdgeCycle):
             self._answering.exchange.resume()
+        elif self._answering is None and self.pipeline and not self.transport.is_closing():
+            self._next_turn()
 
     # httptools callbacks. An exception in one would become a 400 to the client: see _guarded.
 
@@ -186,9 +188,10 @@ class EdgeProtocol(HttpToolsProtocol):
         before = self.cycle
         self._reading = cycle
         self.cycle = cycle
-        if before is None or before.response_complete:
+        if (before is None or before.response_complete) and not self.flow.write_paused:
             self._start(cycle)
         else:
+            # Also while the client has yet to take the answers before: what it does not read must not pile up here.
             self.pipeline.appendleft((cycle, self.app))  # type: ignore[arg-type]  # see _start_asgi_task
             if len(self.pipeline) >= PIPELINE_MAX:
                 self.flow.pause_reading()
@@ -254,9 +257,14 @@ class EdgeProtocol(HttpToolsProtocol):
     def _start(self, cycle: EdgeCycle) -> None:
         self._rests_since = None
         self._answering = cycle
-        if self.flow.write_paused:
-            cycle.exchange.pause()  # The client has yet to take the answer before; we are not told twice.
         cycle.start()
+
+    def _next_turn(self) -> None:
+        queued, app = self.pipeline.pop()
+        cycle = cast("RequestResponseCycle | EdgeCycle", queued)
+        self._answering = cycle
+        # Not from here: a thousand queued requests that are refused at once would nest as deep.
+        self.loop.call_soon(self._start_asgi_task, cycle, app)
 
     def continue_if_expected(self) -> None:
         """The client waits for a word before it sends its body."""
@@ -279,11 +287,8 @@ class EdgeProtocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         if self.pipeline:
-            queued, app = self.pipeline.pop()
-            cycle = cast("RequestResponseCycle | EdgeCycle", queued)
-            self._answering = cycle
-            # Not from here: a thousand queued requests that are refused at once would nest as deep.
-            self.loop.call_soon(self._start_asgi_task, cycle, app)
+            if not self.flow.write_paused:
+                self._next_turn()
         elif self._poisoned:
             self.transport.close()
         else:
@@ -294,7 +299,7 @@ class EdgeProtocol(HttpToolsProtocol):
     def check_time(self, now: float) -> None:
         """A client that sends or takes too slowly, or does nothing for too long. Called by the app's sweep."""
         timeouts = self.door.settings.timeouts
-        if self.transport.is_closing():
+        if self.transport.is_closing() or (self.pipeline and self._answering is None):
             self._check_flush(now)
             return
         if self._rests_since is not None and now - self._rests_since > timeouts.keep_alive_s:
@@ -319,7 +324,7 @@ class EdgeProtocol(HttpToolsProtocol):
             self._refuse_and_close(Failure(Kind.REQUEST_TIMEOUT, "The request body did not arrive in time."))
 
     def _check_flush(self, now: float) -> None:
-        """We have closed, but a client that takes nothing would keep the rest of its answer here for ever."""
+        """All that is left is for the client to take its answer, and one that takes nothing would stay for ever."""
         unsent = self.transport.get_write_buffer_size()
         if unsent != self._unsent[0]:
             self._unsent = (unsent, now)

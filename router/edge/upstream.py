@@ -113,8 +113,9 @@ class UpstreamConnection(asyncio.Protocol):
 
     def _done(self) -> None:
         """The answer is complete: back to the pool, or closed if it cannot carry another."""
-        if self._dirty or not self._keep_alive or self.transport.is_closing():
-            self.transport.close()
+        unsent = self.transport.get_write_buffer_size()  # It answered before it had taken the whole request.
+        if self._dirty or not self._keep_alive or unsent or self.transport.is_closing():
+            self.transport.abort()
         else:
             self.transport.resume_reading()
             self.pool.put_back(self)

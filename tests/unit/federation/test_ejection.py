@@ -14,6 +14,7 @@ from federation.ejection import (
     ProbeResult,
     Standing,
     State,
+    after_answers,
     after_outcome,
     after_probe,
     after_time,
@@ -147,9 +148,14 @@ def test_every_outcome_is_evidence_for_against_or_neither() -> None:
     assert neither == {OutcomeKind.ABANDONED, OutcomeKind.CANCELLED}
 
 
-def test_calm_standing_is_not_made_anew_for_each_answer() -> None:
-    calm = called(Standing(), *[OutcomeKind.SERVED] * 30)
-    assert called(calm, OutcomeKind.SERVED) is calm
+def test_answers_counted_together_are_worth_as_much_as_one_by_one() -> None:
+    troubled = Standing(failures=2.0, failure_share=0.4, refused=1, silent_probes=2, calls=5)
+    one_by_one = troubled
+    for _ in range(7):
+        one_by_one = after_outcome(one_by_one, OutcomeKind.SERVED, NOW, Random(1))
+    together = after_answers(troubled, 7, NOW)
+    assert together.failure_share == pytest.approx(one_by_one.failure_share)
+    assert replace(together, failure_share=0.0) == replace(one_by_one, failure_share=0.0)
 
 
 def test_memory_of_failures_fades_to_nothing() -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from federation.ejection import DEFAULT_RULES, Cause, ProbeResult, State
+from federation.ejection import DEFAULT_RULES, Cause, ProbeResult, Standing, State
 from federation.fold import (
     HOLD_S_DEFAULT,
     HOLD_S_MAX,
@@ -20,6 +20,7 @@ from federation.fold import (
     InventorySeen,
     OutcomeSeen,
     ProbeSeen,
+    ServedSeen,
     StoresSeen,
     fold,
     is_newer,
@@ -233,9 +234,10 @@ def test_time_alone_moves_standings_on() -> None:
     assert after.beliefs["b"].standing.state is State.ADMITTED
 
 
-def test_answer_from_a_cluster_in_calm_standing_changes_nothing() -> None:
-    calm = folded(snapshot(belief()), *[outcome(OutcomeKind.SERVED)] * 30)
-    assert folded(calm, outcome(OutcomeKind.SERVED)).beliefs["a"] is calm.beliefs["a"]
+def test_calls_served_since_the_last_tick_count_together() -> None:
+    troubled = belief(standing=Standing(failures=2.0, failure_share=0.4, calls=5))
+    after = folded(snapshot(troubled), ServedSeen("a", 7)).beliefs["a"].standing
+    assert (after.failures, after.calls, after.heard_at) == (0.0, 12, NOW)
 
 
 FAILING = [OutcomeKind.RESET] * 5
