@@ -27,42 +27,21 @@ Nothing here waits: every method is called by a protocol or by the door's sweep 
 """
 
 from enum import IntEnum
-from typing import Protocol
 
 from federation.outcome import OutcomeKind
 from federation.view import Placed
 from router.admission import admit
 from router.call import Call
 from router.decision import Place, Reason, Refuse
-from router.edge.answers import header, meaning, names_the_model, retry_after_s
+from router.edge.answers import meaning, names_the_model, retry_after_s
 from router.edge.attempt import Attempt
 from router.edge.door import FrontDoor
-from router.edge.events import EventSplitter
-from router.edge.heads import Headers, RequestHead, downstream_headers, upstream_head
+from router.edge.heads import Headers, RequestHead, upstream_head
 from router.edge.refusals import no_candidate, nobody_answered, not_in_time
-from router.errors import Failure, Kind, error_body, error_event, error_headers
+from router.edge.reply import Downstream, Reply
+from router.errors import Failure, Kind
 from router.policy import decide
 from router.retry import ATTEMPTS_MAX, Attempts, Next, after_attempt
-
-HELD_BYTES_MAX = 256 * 1024  # A longer answer that is no stream goes out before it is complete.
-
-
-class Downstream(Protocol):
-    """The client's side of an exchange: the edge's own protocol, or an ASGI response."""
-
-    def send_head(self, status: int, headers: Headers, length: int | None) -> None:
-        """Once. `length` is the body's, None if it is not known yet."""
-        ...
-
-    def send_body(self, chunk: bytes) -> None: ...
-
-    def finish(self) -> None:
-        """The answer is complete."""
-        ...
-
-    def abort(self) -> None:
-        """The answer cannot be completed: the client must see a broken connection."""
-        ...
 
 
 class State(IntEnum):
@@ -81,19 +60,14 @@ class Exchange:
         "_attempts",
         "_body",
         "_candidates",
-        "_downstream",
         "_first_byte_at",
         "_head",
-        "_held",
-        "_held_bytes",
         "_paused",
         "_placed",
         "_reason",
-        "_reply_headers",
+        "_reply",
         "_request_head",
         "_retry_after_s",
-        "_splitter",
-        "_status",
         "_tried",
         "arrived_at",
         "call",
@@ -110,7 +84,7 @@ class Exchange:
         self.request_id = request_id
         self.call: Call | None = None
         self.arrived_at = self.heard_at = self.complete_at = door.now()
-        self._downstream = downstream
+        self._reply = Reply(downstream)
         self._request_head = head
         self._body = b""
         self._candidates: tuple[Placed, ...] = ()
@@ -119,11 +93,6 @@ class Exchange:
         self._attempts = Attempts()
         self._tried: list[str] = []
         self._retry_after_s: float | None = None
-        self._held: list[bytes] = []
-        self._held_bytes = 0
-        self._status = 0
-        self._reply_headers: Headers = []
-        self._splitter: EventSplitter | None = None
         self._first_byte_at: float | None = None
         self._paused = False
         self._placed: Placed | None = None
@@ -194,17 +163,12 @@ class Exchange:
 
     def refuse(self, failure: Failure) -> None:
         """Answer with an error; only before the head went out."""
-        assert self.state < State.RELAYING, "the head is out"
-        body = error_body(failure)
-        headers = error_headers(failure)
-        headers.append((b"x-request-id", self.request_id.encode("latin-1")))
+        ours = [(b"x-request-id", self.request_id.encode("latin-1"))]
         if self._attempts.made:
-            headers.append((b"x-tradewind-attempts", b"%d" % self._attempts.made))
+            ours.append((b"x-tradewind-attempts", b"%d" % self._attempts.made))
         self.door.metrics.refused(failure.kind)
         self._done(failure.kind)
-        self._downstream.send_head(failure.row.status, headers, len(body))
-        self._downstream.send_body(body)
-        self._downstream.finish()
+        self._reply.refuse(failure, ours)
 
     # What the door's sweep tells us.
 
@@ -329,13 +293,9 @@ class Exchange:
         self._attempts.connected = True
         self.heard_at = self.door.now()
         kind = meaning(status, headers)
-        self._status = status
-        self._reply_headers = headers
         if kind in (OutcomeKind.SERVED, OutcomeKind.PASSED_THROUGH, OutcomeKind.MODEL_MISSING):
             self.state = State.HOLDING
-            content_type = header(headers, b"content-type")
-            if content_type is not None and content_type[:17].lower() == b"text/event-stream":
-                self._splitter = EventSplitter()
+            self._reply.hold(status, headers)
             return
         retry_after = retry_after_s(headers)
         if retry_after is not None:
@@ -348,40 +308,25 @@ class Exchange:
     def attempt_data(self, chunk: bytes) -> None:
         """Bytes of the body."""
         self.heard_at = self.door.now()
-        splitter = self._splitter
-        if splitter is not None:
-            chunk = splitter.feed(chunk)
-            if not chunk:
-                return
-        if self.state is State.RELAYING:
-            self._downstream.send_body(chunk)
-            return
-        self._held.append(chunk)
-        self._held_bytes += len(chunk)
-        if splitter is not None or self._held_bytes > HELD_BYTES_MAX:
-            self._commit(None)
+        if self._reply.take(chunk):
+            self._commit(complete=False)
 
     def attempt_end(self) -> None:
         """The answer is complete."""
         attempt, self._attempt = self._attempt, None
         if attempt is None:
             return
-        if self._splitter is not None and (rest := self._splitter.rest()):
-            self._held.append(rest)
-            self._held_bytes += len(rest)
-        if self.state is State.RELAYING:
-            for chunk in self._held:
-                self._downstream.send_body(chunk)
-        elif self._status == 404 and names_the_model(b"".join(self._held)):
-            self._report(attempt, OutcomeKind.MODEL_MISSING)
-            self._after_failure(OutcomeKind.MODEL_MISSING)
-            return
-        else:
-            self._commit(self._held_bytes)
-        passed = self._status >= 400
+        reply = self._reply
+        if not reply.started:
+            if reply.status == 404 and names_the_model(reply.held):
+                self._report(attempt, OutcomeKind.MODEL_MISSING)
+                self._after_failure(OutcomeKind.MODEL_MISSING)
+                return
+            self._commit(complete=True)
+        passed = reply.status >= 400
         self._report(attempt, OutcomeKind.PASSED_THROUGH if passed else OutcomeKind.SERVED)
         self._done("passed_through" if passed else "served")
-        self._downstream.finish()
+        reply.finish()
 
     def attempt_failed(self, kind: OutcomeKind) -> None:
         """The attempt broke, or never got a connection."""
@@ -399,9 +344,7 @@ class Exchange:
         """An attempt failed before the first byte: another candidate, or the end."""
         if kind not in (OutcomeKind.REFUSED, OutcomeKind.CONNECT_TIMEOUT):
             self._attempts.connected = True
-        self._held.clear()
-        self._held_bytes = 0
-        self._splitter = None
+        self._reply.forget()
         budget = self.door.budget
         tokens = budget.tokens
         if after_attempt(self._attempts, kind, budget) is not Next.TRY_NEXT:
@@ -419,7 +362,7 @@ class Exchange:
 
     # The client's answer.
 
-    def _commit(self, length: int | None) -> None:
+    def _commit(self, *, complete: bool) -> None:
         """The head goes out, and with it what was held. From here on nothing can be taken back."""
         placed = self._placed
         assert placed is not None, "only an attempt commits"
@@ -428,42 +371,25 @@ class Exchange:
             self._attempt.forget_request()
         self._body = b""  # Not needed any more: no other attempt will be made.
         self._first_byte_at = self.door.now()
-        headers = downstream_headers(self._reply_headers)
-        if self._splitter is not None:
-            headers.append((b"x-accel-buffering", b"no"))
-            if header(headers, b"cache-control") is None:
-                headers.append((b"cache-control", b"no-cache, no-transform"))
-        headers.append((b"x-request-id", self.request_id.encode("latin-1")))
-        headers.append((b"x-tradewind-cluster", placed.pool.cluster.encode()))
-        headers.append((b"x-tradewind-region", placed.pool.region.encode()))
-        headers.append((b"x-tradewind-decision", self._reason.value.encode()))
-        headers.append((b"x-tradewind-attempts", b"%d" % self._attempts.made))
-        if length is None and self._splitter is None:
-            declared = header(self._reply_headers, b"content-length")
-            length = int(declared) if declared is not None and declared.isdigit() else None
-        downstream = self._downstream
-        downstream.send_head(self._status, headers, length)
-        held, self._held = self._held, []
-        for chunk in held:
-            downstream.send_body(chunk)
+        ours = [
+            (b"x-request-id", self.request_id.encode("latin-1")),
+            (b"x-tradewind-cluster", placed.pool.cluster.encode()),
+            (b"x-tradewind-region", placed.pool.region.encode()),
+            (b"x-tradewind-decision", self._reason.encode()),
+            (b"x-tradewind-attempts", b"%d" % self._attempts.made),
+        ]
+        self._reply.start(ours, complete=complete)
         if self._paused:
             self._pause_attempt()
 
     def _break_off(self, failure: Failure) -> None:
-        """After the first byte: a stream ends with an error event, anything else with a broken connection."""
+        """It broke after the first byte."""
         self.door.metrics.broken_streams.inc()
-        splitter = self._splitter
         self._done(failure.kind)
-        if splitter is not None:
-            event = error_event(failure)
-            self._downstream.send_body(b"\n\n" + event if splitter.torn else event)
-            self._downstream.finish()
-        else:
-            self._downstream.abort()
+        self._reply.break_off(failure)
 
     def _done(self, outcome: str) -> None:
         self.state = State.DONE
-        self._held.clear()
         self._body = b""
         self.door.leave(self)
         if self.call is not None:
@@ -477,6 +403,7 @@ class Exchange:
 
     def _event_interval_s(self) -> float | None:
         """Mean time between the events of a stream, a stand-in for the time per output token."""
-        if self._splitter is None or self._first_byte_at is None or self._splitter.events < 3:
+        events = self._reply.events
+        if self._first_byte_at is None or events < 3:
             return None
-        return (self.heard_at - self._first_byte_at) / (self._splitter.events - 1)
+        return (self.heard_at - self._first_byte_at) / (events - 1)

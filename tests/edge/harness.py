@@ -313,6 +313,20 @@ class Hangs:
             await self.left.wait()
 
 
+def full_backlog() -> tuple[socket.socket, list[socket.socket]]:
+    """A listener that takes no more connections: the kernel drops the knocking."""
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    listener.listen(0)
+    fillers = []
+    for _ in range(4):
+        filler = socket.socket()
+        filler.setblocking(False)
+        filler.connect_ex(listener.getsockname())
+        fillers.append(filler)
+    return listener, fillers
+
+
 # The client's side.
 
 

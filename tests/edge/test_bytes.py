@@ -8,7 +8,9 @@ import pytest
 from tests.edge.harness import (
     CHAT,
     MODEL,
+    STREAM_HEAD,
     Answer,
+    Request,
     answers,
     chunk,
     completion,
@@ -278,10 +280,7 @@ async def test_a_stream_is_passed_on_event_by_event_as_it_comes() -> None:
     event, more = sse("one", "two", done=False)
     go, proceed = asyncio.Event(), asyncio.Event()
 
-    async def script(request: object) -> None:
-        from tests.edge.harness import STREAM_HEAD, Request
-
-        assert isinstance(request, Request)
+    async def script(request: Request) -> None:
         await request.send(STREAM_HEAD + chunk(event + more[:10]))
         await go.wait()
         await request.send(chunk(more[10:]))
@@ -321,10 +320,7 @@ async def test_an_event_cut_at_every_byte_arrives_whole() -> None:
     body = b"".join(events)
     async with stage() as here:
 
-        async def trickles(request: object) -> None:
-            from tests.edge.harness import STREAM_HEAD, Request
-
-            assert isinstance(request, Request)
+        async def trickles(request: Request) -> None:
             await request.send(STREAM_HEAD)
             for byte in body:
                 await request.send(chunk(bytes([byte])))

@@ -1,7 +1,6 @@
 """Which answer of a cluster means what, before the first byte to the client: row by row of the table."""
 
 import asyncio
-import socket
 import time
 
 import pytest
@@ -18,6 +17,7 @@ from tests.edge.harness import (
     answers,
     chunk,
     completion,
+    full_backlog,
     head,
     post,
     reset,
@@ -334,6 +334,24 @@ async def test_a_connection_whose_error_was_not_read_to_its_end_is_not_used_agai
         assert (answer.body, here.near.connections) == (b"next", 2)
 
 
+async def test_a_connection_whose_cluster_did_not_take_the_whole_request_is_not_used_again() -> None:
+    """The rest of the prompt would stand before the next request."""
+
+    async def answers_early(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        writer.write(head(413, {"content-length": "5"}) + b"large")
+        await asyncio.sleep(30)
+
+    async with stage() as here:
+        here.near.on_connect = answers_early
+        for number in (1, 2):
+            answer = await here.ask(post(padding="x" * 20_000_000))
+            assert (answer.status, answer.body) == (413, b"large")
+            assert here.near.connections == number
+            assert here.door.pools["near"].idle == []
+
+
 # Before the first byte, with a good head already there.
 
 
@@ -397,7 +415,7 @@ async def test_an_endpoint_without_an_address_counts_as_refused() -> None:
 
 
 async def test_no_connection_in_time_is_the_clusters_failure() -> None:
-    listener, fillers = _full_backlog()
+    listener, fillers = full_backlog()
     try:
         async with stage(timeouts=TimeoutSettings(connect_s=0.15)) as here:
             here.door.pools["near"].port = listener.getsockname()[1]
@@ -408,17 +426,3 @@ async def test_no_connection_in_time_is_the_clusters_failure() -> None:
     finally:
         for sock in (listener, *fillers):
             sock.close()
-
-
-def _full_backlog() -> tuple[socket.socket, list[socket.socket]]:
-    """A listener that takes no more connections: the kernel drops the knocking."""
-    listener = socket.socket()
-    listener.bind(("127.0.0.1", 0))
-    listener.listen(0)
-    fillers = []
-    for _ in range(4):
-        filler = socket.socket()
-        filler.setblocking(False)
-        filler.connect_ex(listener.getsockname())
-        fillers.append(filler)
-    return listener, fillers

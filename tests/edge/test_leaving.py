@@ -1,20 +1,17 @@
 """The client leaves: the cluster stops working for nobody, at once."""
 
 import asyncio
-import json
 
 import pytest
 
 from tests.edge.harness import (
-    CHAT,
-    MODEL,
     STREAM_HEAD,
     Hangs,
     Request,
-    Stage,
     answers,
     chunk,
     completion,
+    full_backlog,
     head,
     post,
     sse,
@@ -94,9 +91,7 @@ async def test_a_client_that_leaves_before_its_body_is_complete_leaves_nothing_b
 
 
 async def test_a_client_that_leaves_while_we_connect_leaves_nothing_behind() -> None:
-    from tests.edge.test_failover import _full_backlog
-
-    listener, fillers = _full_backlog()
+    listener, fillers = full_backlog()
     try:
         async with stage() as here:
             here.door.pools["near"].port = listener.getsockname()[1]
@@ -159,10 +154,5 @@ async def test_clients_that_come_and_go_at_random_leave_nothing_behind() -> None
 
         await asyncio.gather(*(one(number) for number in range(150)))
         await here.settled()
-        await _served(here)
-
-
-async def _served(here: Stage) -> None:
-    answer = await here.ask(post(stream=True))
-    assert json.dumps(answer.events[-1].decode()) == '"data: [DONE]"'
-    assert (MODEL, CHAT) == ("tiny", "/v1/chat/completions")
+        answer = await here.ask(post(stream=True))
+        assert answer.events[-1] == b"data: [DONE]"
