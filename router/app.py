@@ -37,8 +37,8 @@ from router.api.public import build_public
 from router.configuration import Loaded
 from router.edge.dialer import PoolDialer
 from router.edge.door import FrontDoor
+from router.edge.pool import PoolDirectory
 from router.edge.protocol import EdgeProtocol
-from router.edge.upstream import PoolDirectory
 from router.listener import BACKLOG, listen_on, url_of
 from router.metrics import RouterMetrics
 from router.reload import Reloader, match_pools, residency_of, resolve_all

@@ -12,7 +12,7 @@ from federation.inventory import Inventory
 from federation.model import ClusterSpec
 from router.configuration import BadConfiguration, Loaded, WatchedFiles
 from router.edge.door import FrontDoor
-from router.edge.upstream import ClusterPool, PoolDirectory
+from router.edge.pool import ClusterPool, PoolDirectory
 from router.settings import RouterSettings
 
 log = structlog.get_logger()

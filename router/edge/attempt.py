@@ -5,7 +5,8 @@ from typing import Protocol
 from federation.outcome import OutcomeKind
 from federation.view import Placed
 from router.edge.heads import Headers
-from router.edge.upstream import ClusterPool, UpstreamConnection
+from router.edge.pool import ClusterPool
+from router.edge.upstream import UpstreamConnection
 
 
 class AttemptOwner(Protocol):

@@ -1,10 +1,62 @@
 """Probes over the calls' own connections. The outside world: clusters."""
 
 import asyncio
+from collections.abc import Sequence
 
 from federation.clock import Clock
+from federation.outcome import OutcomeKind
 from federation.probe import ProbeAnswer
-from router.edge.upstream import PoolDirectory, ProbeTaker
+from router.edge.pool import ClusterPool, PoolDirectory
+from router.edge.upstream import UpstreamConnection
+
+
+class ProbeTaker:
+    """Takes the answer to one probe."""
+
+    def __init__(self, pool: ClusterPool, path: str, origin: bytes, settled: "asyncio.Future[int | None]") -> None:
+        self.pool = pool
+        self.path = path
+        self.origin = origin
+        self.settled = settled
+        self.status = 0
+        self.connection: UpstreamConnection | None = None
+
+    @property
+    def wanted(self) -> bool:
+        return not self.settled.done()
+
+    def attach(self, connection: UpstreamConnection, reused: bool) -> None:
+        self.connection = connection
+        head = b"GET %s HTTP/1.1\r\nhost: %s\r\nx-tradewind-origin: %s\r\n\r\n" % (
+            self.path.encode(),
+            self.pool.authority,
+            self.origin,
+        )
+        connection.send(self, head, b"")
+
+    def on_head(self, status: int, headers: Sequence[tuple[bytes, bytes]]) -> None:
+        self.status = status
+
+    def on_data(self, chunk: bytes) -> None:
+        pass  # A health page's text says nothing that its status does not.
+
+    def on_end(self) -> None:
+        self.connection = None
+        self._settle(self.status)
+
+    def on_failed(self, kind: OutcomeKind) -> None:
+        self.connection = None
+        self._settle(None)
+
+    def give_up(self) -> None:
+        """Too late: end the connection, for its answer would come to nobody."""
+        connection, self.connection = self.connection, None
+        if connection is not None:
+            connection.release()
+
+    def _settle(self, status: int | None) -> None:
+        if not self.settled.done():
+            self.settled.set_result(status)
 
 
 class PoolDialer:

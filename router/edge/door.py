@@ -16,7 +16,7 @@ from router.admission import Network, is_trusted, origin_of
 from router.auth import ApiKeys
 from router.call import ANONYMOUS, Call, Tenant
 from router.edge.heads import HeadReader, RequestHead
-from router.edge.upstream import PoolDirectory
+from router.edge.pool import PoolDirectory
 from router.errors import Failure, Kind
 from router.metrics import RouterMetrics
 from router.retry import RetryBudget

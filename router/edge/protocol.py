@@ -92,7 +92,6 @@ class EdgeProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._poisoned:
             return
-        self._rests_since = None
         self._read_bytes = len(data)
         if self._head_began_at is not None:
             self._head_bytes += len(data)
@@ -121,7 +120,7 @@ class EdgeProtocol(HttpToolsProtocol):
         elif self._answering is None and self.pipeline and not self.transport.is_closing():
             self._next_turn()
 
-    # httptools callbacks. An exception in one would become a 400 to the client: see _guarded.
+    # httptools callbacks. An exception in one becomes a 400 to the client: ours are caught and told as what they are.
 
     def on_message_begin(self) -> None:
         self.url = b""
@@ -129,6 +128,7 @@ class EdgeProtocol(HttpToolsProtocol):
         self.headers = []
         self._head_began_at = self.door.now()
         self._head_bytes = 0
+        self._rests_since = None
 
     def on_header(self, name: bytes, value: bytes) -> None:
         name = name.lower()

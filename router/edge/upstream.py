@@ -1,26 +1,21 @@
-"""Upstream connections: pooled, on httptools, one call at a time each. The outside world: clusters.
+"""One connection to a cluster, on httptools, for one call at a time. The outside world: clusters.
 
-A connection hands what it reads to the attempt that holds it: the head once, data as it
-comes (all of one read at once), the end. A broken or refused connection is told as an
-OutcomeKind. DNS is never asked on a call's way: a background loop calls `resolve`.
+It hands what it reads to the taker that holds it: the head once, data as it comes (all of
+one read at once), the end. A broken connection is told as an OutcomeKind.
 """
 
 import asyncio
-import ipaddress
-import ssl
-from collections.abc import Sequence
-from typing import Protocol, cast
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Protocol, cast
 
 import httptools
-import structlog
 
 from federation.outcome import OutcomeKind
 
 HEAD_BYTES_MAX = 64 * 1024
 COALESCE_BYTES_MAX = 64 * 1024  # Head and body up to this go out in one write.
 
-log = structlog.get_logger()
+if TYPE_CHECKING:
+    from router.edge.pool import ClusterPool
 
 
 class Taker(Protocol):
@@ -219,165 +214,3 @@ class UpstreamConnection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         if self._status:
             self._complete = True
-
-
-class ClusterPool:
-    """Connections to one cluster's endpoint: the idle ones, and how to make more."""
-
-    def __init__(
-        self, cluster: str, endpoint: str, connect_s: float, idle_max: int, tls: ssl.SSLContext | None = None
-    ) -> None:
-        parts = urlsplit(endpoint)
-        assert parts.hostname is not None, "endpoints are checked when the inventory is read"
-        self.cluster = cluster
-        self.endpoint = endpoint
-        self.host = parts.hostname
-        self.port = parts.port or (443 if parts.scheme == "https" else 80)
-        self.authority = parts.netloc.encode()
-        self.connect_s = connect_s
-        self.idle_max = idle_max
-        self.tls = (tls or ssl.create_default_context()) if parts.scheme == "https" else None
-        self.idle: list[UpstreamConnection] = []
-        self.open = 0
-        self.closed = False
-        self._connecting: set[asyncio.Task[None]] = set()
-        self._next_address = 0
-        self.addresses: tuple[str, ...] = (self.host,) if _is_address(self.host) else ()
-
-    def acquire(self, taker: Taker, fresh: bool = False) -> None:
-        """Attach a connection to `taker`: the one used last, else a new one; failures go to on_failed."""
-        while self.idle and not fresh:
-            connection = self.idle.pop()
-            if not connection.transport.is_closing():
-                taker.attach(connection, reused=True)
-                return
-        task = asyncio.get_running_loop().create_task(self._connect(taker))
-        self._connecting.add(task)
-        task.add_done_callback(self._connecting.discard)
-
-    async def _connect(self, taker: Taker) -> None:
-        loop = asyncio.get_running_loop()
-        try:
-            if not self.addresses:
-                raise OSError(f"{self.host} has not been resolved yet")
-            self._next_address = (self._next_address + 1) % len(self.addresses)
-            async with asyncio.timeout(self.connect_s):
-                _, connection = await loop.create_connection(
-                    lambda: UpstreamConnection(self),
-                    self.addresses[self._next_address],
-                    self.port,
-                    ssl=self.tls,
-                    server_hostname=self.host if self.tls is not None else None,
-                )
-        except TimeoutError:
-            failure = OutcomeKind.CONNECT_TIMEOUT
-        except (OSError, ValueError):  # A name that no certificate can bear is a ValueError.
-            failure = OutcomeKind.REFUSED
-        else:
-            if not taker.wanted:
-                self.put_back(connection)
-                return
-            if not connection.transport.is_closing():
-                taker.attach(connection, reused=False)
-                return
-            failure = OutcomeKind.RESET  # Taken and dropped before we came to say a word.
-        if taker.wanted:
-            taker.on_failed(failure)
-
-    def put_back(self, connection: UpstreamConnection) -> None:
-        """An idle connection, for the next call; beyond the bound it is closed."""
-        if self.closed or len(self.idle) >= self.idle_max or connection.transport.is_closing():
-            connection.transport.close()
-        else:
-            self.idle.append(connection)
-
-    def forget(self, connection: UpstreamConnection) -> None:
-        """A connection is gone."""
-        if connection in self.idle:
-            self.idle.remove(connection)
-
-    def close(self) -> None:
-        """The cluster is no longer declared, or we end: close what is idle, let the rest finish."""
-        self.closed = True
-        self.close_idle()
-
-    def close_idle(self) -> None:
-        """Idle connections to a cluster that is gone are worth nothing."""
-        for connection in self.idle[:]:
-            connection.transport.close()
-
-    async def resolve(self) -> None:
-        """Ask DNS for the addresses of a named endpoint; a failure keeps the old ones."""
-        if _is_address(self.host):
-            return
-        loop = asyncio.get_running_loop()
-        try:
-            async with asyncio.timeout(5.0):
-                found = await loop.getaddrinfo(self.host, self.port, proto=6)
-        except (OSError, TimeoutError) as error:
-            log.warning("endpoint not resolved", cluster=self.cluster, host=self.host, cause=repr(error))
-            return
-        addresses = tuple(sorted({str(address[4][0]) for address in found}))
-        if addresses != self.addresses:
-            log.info("endpoint resolved", cluster=self.cluster, host=self.host, addresses=addresses)
-            self.addresses = addresses
-
-
-PoolDirectory = dict[str, ClusterPool]
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
-
-
-class ProbeTaker:
-    """Takes the answer to one probe."""
-
-    def __init__(self, pool: ClusterPool, path: str, origin: bytes, settled: "asyncio.Future[int | None]") -> None:
-        self.pool = pool
-        self.path = path
-        self.origin = origin
-        self.settled = settled
-        self.status = 0
-        self.connection: UpstreamConnection | None = None
-
-    @property
-    def wanted(self) -> bool:
-        return not self.settled.done()
-
-    def attach(self, connection: UpstreamConnection, reused: bool) -> None:
-        self.connection = connection
-        head = b"GET %s HTTP/1.1\r\nhost: %s\r\nx-tradewind-origin: %s\r\n\r\n" % (
-            self.path.encode(),
-            self.pool.authority,
-            self.origin,
-        )
-        connection.send(self, head, b"")
-
-    def on_head(self, status: int, headers: Sequence[tuple[bytes, bytes]]) -> None:
-        self.status = status
-
-    def on_data(self, chunk: bytes) -> None:
-        pass  # A health page's text says nothing that its status does not.
-
-    def on_end(self) -> None:
-        self.connection = None
-        self._settle(self.status)
-
-    def on_failed(self, kind: OutcomeKind) -> None:
-        self.connection = None
-        self._settle(None)
-
-    def give_up(self) -> None:
-        """Too late: end the connection, for its answer would come to nobody."""
-        connection, self.connection = self.connection, None
-        if connection is not None:
-            connection.release()
-
-    def _settle(self, status: int | None) -> None:
-        if not self.settled.done():
-            self.settled.set_result(status)

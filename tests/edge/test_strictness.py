@@ -338,6 +338,15 @@ async def test_a_resting_connection_is_closed_after_its_time_and_a_busy_one_is_n
         assert await client.ended() == b""
 
 
+async def test_an_empty_line_does_not_keep_a_resting_connection_alive() -> None:
+    async with stage(timeouts=TimeoutSettings(keep_alive_s=0.2)) as here:
+        client = await here.client()
+        await client.send(post())
+        await client.answer()
+        await client.send(b"\r\n")
+        assert await client.ended() == b""
+
+
 # What must not be disturbed.
 
 
