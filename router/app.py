@@ -192,7 +192,10 @@ def _settle_memory() -> None:
 
 
 def _check_connections(door: FrontDoor, main: Server) -> None:
-    """Clients that send too slowly."""
+    """Clients that send too slowly, and upstream connections that rested too long."""
+    now = asyncio.get_running_loop().time()
+    for pool in door.pools.values():
+        pool.trim(now, door.settings.timeouts.upstream_idle_s)
     now = door.now()
     for connection in list(main.server_state.connections):
         if isinstance(connection, EdgeProtocol):

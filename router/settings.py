@@ -16,6 +16,7 @@ class TimeoutSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     total_s: float = 3600.0  # The longest answer anyone waits for.
     body_s: float = 30.0  # For a client to send its request.
     keep_alive_s: float = 650.0  # Above the 600 s for which cloud load balancers keep connections to us.
+    upstream_idle_s: float = 50.0  # Below the minute after which the usual gateways drop an idle connection.
 
 
 class EdgeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -204,7 +204,11 @@ class FrontDoor:
         """End what has taken too long, and note which clusters are heard from. A few times a second."""
         now = self.now()
         for exchange in list(self.active):
-            exchange.check_time(now)
+            try:
+                exchange.check_time(now)
+            except Exception:  # One call that cannot be ended must not keep the others from their end.
+                log.exception("call could not be ended", request_id=exchange.request_id)
+                self.active.discard(exchange)
         for exchange in self.active:
             if now - exchange.heard_at < 0.5 and (cluster := exchange.relays_from) is not None:
                 self.feed.heard_from(cluster)

@@ -84,7 +84,13 @@ class ClusterPool:
         if self.closed or len(self.idle) >= self.idle_max or connection.transport.is_closing():
             connection.transport.close()
         else:
+            connection.rested_at = asyncio.get_running_loop().time()
             self.idle.append(connection)
+
+    def trim(self, now: float, idle_s: float) -> None:
+        """Close what has rested for longer than `idle_s`: something on the way may have dropped it in silence."""
+        for connection in [c for c in self.idle if now - c.rested_at > idle_s]:
+            connection.transport.close()
 
     def forget(self, connection: UpstreamConnection) -> None:
         """A connection is gone."""

@@ -82,7 +82,9 @@ class Reply:
             return False
         self._held.append(chunk)
         self._held_bytes += len(chunk)
-        return splitter is not None or self._held_bytes > HELD_BYTES_MAX
+        if splitter is not None and b"data" in chunk:
+            return True  # A comment that only keeps a connection awake begins nothing.
+        return self._held_bytes > HELD_BYTES_MAX
 
     def start(self, ours: Headers, *, complete: bool) -> None:
         """The head goes out with our headers, and with it what was held. `complete`: that is the whole body."""

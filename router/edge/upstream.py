@@ -54,6 +54,7 @@ class UpstreamConnection(asyncio.Protocol):
         "_status",
         "answered",
         "pool",
+        "rested_at",
         "taker",
         "transport",
     )
@@ -62,6 +63,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.pool = pool
         self.taker: Taker | None = None
         self.transport: asyncio.Transport = cast(asyncio.Transport, None)
+        self.rested_at = 0.0  # Loop time at which it came back to the pool.
         self.answered = False  # Whether any byte of the present answer has come.
         self._parser = httptools.HttpResponseParser(self)
         self._begin()

@@ -426,3 +426,25 @@ async def test_no_connection_in_time_is_the_clusters_failure() -> None:
     finally:
         for sock in (listener, *fillers):
             sock.close()
+
+
+async def test_a_comment_that_keeps_the_connection_awake_begins_no_answer() -> None:
+    """Until the first data the call can still go elsewhere."""
+    async with stage() as here:
+        here.near.plays(then_resets(STREAM_HEAD + chunk(b": ping\n\n")))
+        here.middle.plays(streams(*sse("one")))
+        answer = await here.ask(post(stream=True))
+        assert (answer.status, answer["x-tradewind-cluster"]) == (200, "middle")
+        assert b"ping" not in answer.body
+
+
+async def test_a_connection_that_rested_too_long_is_not_used_again() -> None:
+    async with stage() as here:
+        await here.ask(post())
+        pool = here.door.pools["near"]
+        assert len(pool.idle) == 1
+        pool.trim(asyncio.get_running_loop().time() + 49, 50)
+        assert len(pool.idle) == 1
+        pool.trim(asyncio.get_running_loop().time() + 51, 50)
+        await asyncio.sleep(0)
+        assert all(connection.transport.is_closing() for connection in pool.idle)
