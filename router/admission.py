@@ -13,6 +13,9 @@ SESSION_LENGTH_MAX = 256
 DEADLINE_MS_MAX = 24 * 3600 * 1000
 DEADLINE_DIGITS_MAX = 20  # Python refuses to convert numbers of thousands of digits.
 
+# The priority of a call that asks for none, by the highest its key may claim.
+_UNASKED = {highest: min(highest, Priority.STANDARD, key=RANK.__getitem__) for highest in Priority}
+
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
@@ -84,7 +87,7 @@ def _regions(
 
 def _priority(value: bytes | None, highest: Priority) -> Priority:
     if value is None:
-        return Priority.STANDARD if RANK[highest] >= RANK[Priority.STANDARD] else highest
+        return _UNASKED[highest]
     try:
         asked = Priority(value.decode("latin-1").strip().lower())
     except ValueError:

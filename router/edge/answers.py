@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from federation.outcome import OutcomeKind
 
 _REASON_HEADERS = (b"x-tradewind-model-unavailable", b"x-llm-d-request-dropped-reason")
+_SERVED = OutcomeKind.SERVED  # Looking a member up costs more than the comparison.
 RETRY_AFTER_S_MAX = 3600.0
 SENTENCE_BYTES = 4096  # Of an error's body are read.
 
@@ -16,7 +17,7 @@ SENTENCE_BYTES = 4096  # Of an error's body are read.
 def meaning(status: int, headers: Sequence[tuple[bytes, bytes]]) -> OutcomeKind:
     """SERVED for 2xx and 3xx, else what went wrong."""
     if status < 400:
-        return OutcomeKind.SERVED
+        return _SERVED
     if status == 429:
         return OutcomeKind.NO_ROOM
     if status in (401, 403):

@@ -52,6 +52,13 @@ class State(IntEnum):
     DONE = 4
 
 
+# Looking a member of an enumeration up costs more than comparing it; these are met by every call.
+DECIDING, ATTEMPTING, HOLDING, RELAYING, DONE = State
+_SERVED, _PASSED_THROUGH = OutcomeKind.SERVED, OutcomeKind.PASSED_THROUGH
+_KEPT = frozenset({_SERVED, _PASSED_THROUGH, OutcomeKind.MODEL_MISSING})  # Answers whose body is worth seeing.
+_NEAREST = Reason.NEAREST
+
+
 class Exchange:
     """See the module's docstring."""
 
@@ -80,7 +87,7 @@ class Exchange:
 
     def __init__(self, door: FrontDoor, downstream: Downstream, head: RequestHead, request_id: str) -> None:
         self.door = door
-        self.state = State.DECIDING
+        self.state = DECIDING
         self.request_id = request_id
         self.call: Call | None = None
         self.arrived_at = self.heard_at = self.complete_at = door.now()
@@ -88,7 +95,7 @@ class Exchange:
         self._request_head = head
         self._body = b""
         self._candidates: tuple[Placed, ...] = ()
-        self._reason = Reason.NEAREST
+        self._reason = _NEAREST
         self._attempt: Attempt | None = None
         self._attempts = Attempts()
         self._tried: list[str] = []
@@ -139,7 +146,7 @@ class Exchange:
 
     def client_gone(self) -> None:
         """The client left: the upstream stops working for nobody, at once."""
-        if self.state is State.DONE:
+        if self.state is DONE:
             return
         self._end_attempt(OutcomeKind.CANCELLED)
         self._done("cancelled")
@@ -147,7 +154,7 @@ class Exchange:
     def pause(self) -> None:
         """The client reads slowly: stop reading from the cluster."""
         self._paused = True
-        if self.state is State.RELAYING:
+        if self.state is RELAYING:
             self._pause_attempt()
 
     def _pause_attempt(self) -> None:
@@ -175,14 +182,14 @@ class Exchange:
     @property
     def waits_at(self) -> str | None:
         """The cluster at which this call waits without having received a byte."""
-        if self.state in (State.ATTEMPTING, State.HOLDING) and self._attempt is not None:
+        if self.state in (ATTEMPTING, HOLDING) and self._attempt is not None:
             return self._attempt.placed.pool.cluster
         return None
 
     @property
     def relays_from(self) -> str | None:
         """The cluster whose answer is coming in."""
-        if self.state in (State.HOLDING, State.RELAYING) and self._attempt is not None:
+        if self.state in (HOLDING, RELAYING) and self._attempt is not None:
             return self._attempt.placed.pool.cluster
         return None
 
@@ -195,12 +202,12 @@ class Exchange:
         """End what has taken too long. `now` is loop time."""
         timeouts = self.door.settings.timeouts
         call = self.call
-        if self.state is State.DONE or call is None:
+        if self.state is DONE or call is None:
             return
         if now - self.arrived_at > timeouts.total_s:
             kind = OutcomeKind.CANCELLED if self._paused else OutcomeKind.BROKEN  # Whoever was slow.
             self._too_late(kind, Failure(Kind.DEADLINE_EXCEEDED, "The answer took too long altogether."))
-        elif self.state is State.RELAYING:
+        elif self.state is RELAYING:
             if not self._paused and now - self.heard_at > timeouts.idle_s:
                 self._too_late(OutcomeKind.BROKEN, Failure(Kind.STREAM_BROKEN, "The cluster fell silent."))
         elif call.deadline_s is not None and now - self.arrived_at > call.deadline_s:
@@ -214,10 +221,10 @@ class Exchange:
         self._too_late(OutcomeKind.CANCELLED, Failure(Kind.TOO_BUSY, "The front door is shutting down."))
 
     def _too_late(self, kind: OutcomeKind, failure: Failure) -> None:
-        if self.state is State.RELAYING:
+        if self.state is RELAYING:
             self._end_attempt(kind)
             self._break_off(failure)
-        elif self.state is not State.DONE:
+        elif self.state is not DONE:
             self._end_attempt(kind)
             self.refuse(failure)
 
@@ -251,7 +258,7 @@ class Exchange:
             call.origin.encode("latin-1", "replace"),
             len(self._body),
         )
-        self.state = State.ATTEMPTING
+        self.state = ATTEMPTING
         self._placed = placed
         self._attempt = Attempt(self, placed, pool, head, self._body, door.now())
         door.attempt_began(placed)
@@ -293,8 +300,8 @@ class Exchange:
         self._attempts.connected = True
         self.heard_at = self.door.now()
         kind = meaning(status, headers)
-        if kind in (OutcomeKind.SERVED, OutcomeKind.PASSED_THROUGH, OutcomeKind.MODEL_MISSING):
-            self.state = State.HOLDING
+        if kind in _KEPT:
+            self.state = HOLDING
             self._reply.hold(status, headers)
             return
         retry_after = retry_after_s(headers)
@@ -324,7 +331,7 @@ class Exchange:
                 return
             self._commit(complete=True)
         passed = reply.status >= 400
-        self._report(attempt, OutcomeKind.PASSED_THROUGH if passed else OutcomeKind.SERVED)
+        self._report(attempt, _PASSED_THROUGH if passed else _SERVED)
         self._done("passed_through" if passed else "served")
         reply.finish()
 
@@ -333,7 +340,7 @@ class Exchange:
         attempt, self._attempt = self._attempt, None
         if attempt is None:
             return
-        if self.state is State.RELAYING:
+        if self.state is RELAYING:
             self._report(attempt, OutcomeKind.BROKEN)
             self._break_off(Failure(Kind.STREAM_BROKEN, "The cluster broke off in the middle of its answer."))
             return
@@ -366,7 +373,7 @@ class Exchange:
         """The head goes out, and with it what was held. From here on nothing can be taken back."""
         placed = self._placed
         assert placed is not None, "only an attempt commits"
-        self.state = State.RELAYING
+        self.state = RELAYING
         if self._attempt is not None:
             self._attempt.forget_request()
         self._body = b""  # Not needed any more: no other attempt will be made.
@@ -389,7 +396,7 @@ class Exchange:
         self._reply.break_off(failure)
 
     def _done(self, outcome: str) -> None:
-        self.state = State.DONE
+        self.state = DONE
         self._body = b""
         self.door.leave(self)
         if self.call is not None:

@@ -15,6 +15,8 @@ CANDIDATES_MAX = 3  # As many as a call has attempts.
 PANIC_SHARE = 0.5  # With fewer than this share of the answering clusters in good standing, standing is ignored.
 FREE_SLOTS_MIN = 1.0
 
+_NEAREST, _OVERFLOW = Reason.NEAREST, Reason.OVERFLOW  # Looking a member up costs more than the comparison.
+
 Own = Mapping[tuple[str, str], int]  # (cluster, model) -> our own calls in flight there now.
 
 
@@ -40,7 +42,7 @@ def decide(call: Call, fleet: FleetView, own: Own, rng: Random) -> Decision:
         else:
             full.append(placed)
     if roomy:
-        reason = Reason.OVERFLOW if nearest_is_full else Reason.NEAREST
+        reason = _OVERFLOW if nearest_is_full else _NEAREST
         if full and len(roomy) < CANDIDATES_MAX:
             roomy += least_saturated(full, own)[: CANDIDATES_MAX - len(roomy)]
         return Place(tuple(roomy), reason, fleet.generation)
