@@ -1,6 +1,9 @@
 """Documentation that would otherwise rot: metrics, settings, decisions, links."""
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import msgspec
@@ -18,7 +21,7 @@ from router.metrics import RouterMetrics
 from router.settings import RouterSettings
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), ROOT / "infra/README.md"]
 
 
 def families(collectors: CollectorRegistry) -> dict[str, tuple[str, str]]:
@@ -67,3 +70,14 @@ def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text()):
         if "://" not in target:
             assert (page.parent / target).exists(), f"{page}: {target}"
+
+
+@pytest.mark.parametrize("name", ["serve.yaml", "inventory.yaml", "agent.yaml"])
+def test_the_example_configuration_passes_the_check(name: str) -> None:
+    keys = {
+        f"HEARTBEAT_KEY_{cluster}": "0" * 64 for cluster in ("US_CENTRAL1_A", "EUROPE_WEST4_A", "ASIA_NORTHEAST1_A")
+    }
+    command = [sys.executable, "-m", "router.cli.main", "check", str(ROOT / "infra/examples" / name)]
+    done = subprocess.run(command, env={**os.environ, **keys}, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr + done.stdout
+    assert "warning" not in done.stderr + done.stdout
