@@ -56,6 +56,8 @@ def capacity(belief: Belief, model: str, alive: Liveness) -> Capacity:
     """Slots and foreign load of `model` at this cluster."""
     declared = belief.spec.models.get(model)
     pool = pool_of(belief, model)
+    if pool is not None and pool.replicas_ready == 0 and alive is not Liveness.FRESH:
+        pool = None  # Nobody was ready then; what is now, probes and calls must find out.
     if pool is None or alive is Liveness.LOST:
         if declared is not None:
             slots = float(declared.slots)

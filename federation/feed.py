@@ -15,7 +15,7 @@ from random import Random
 import structlog
 
 from federation.clock import Clock
-from federation.ejection import Cause, EjectionRules, State
+from federation.ejection import Cause, EjectionRules, Standing, State
 from federation.fold import (
     BytesSeen,
     DrainSeen,
@@ -23,6 +23,7 @@ from federation.fold import (
     HeartbeatSeen,
     InventorySeen,
     OutcomeSeen,
+    ProbeSeen,
     ServedSeen,
     StoresSeen,
     fold,
@@ -45,6 +46,11 @@ DRAIN_WRITES_PER_POLL = 20
 log = structlog.get_logger()
 
 HeartbeatKeys = Mapping[str, Mapping[str, bytes]]
+
+
+def _gone(standing: Standing) -> bool:
+    """Out, and nothing answers there now: one answer in between, and a new silence is news again."""
+    return standing.state is State.EJECTED and standing.cause is Cause.UNREACHABLE and not standing.reachable
 
 
 def _nothing_in_flight(cluster: str) -> Mapping[str, int]:
@@ -101,10 +107,11 @@ class Feed:
         self.snapshot = Snapshot.of_inventory(specs, self.ticked_at)
         self.view: FleetView = self._observe(self.ticked_at)
         self._inbox: deque[Event] = deque()
+        self._told_wall_ms = clock.wall() * 1000
         self._heard: set[str] = set()
         self._served: dict[str, int] = {}
         self._read_before: dict[tuple[str, str], bytes] = {}  # (store, cluster) -> the message found there last.
-        self._complaints: set[tuple[str, Rejection]] = set()
+        self._complaints: set[tuple[str, str, Rejection]] = set()  # (store, cluster, cause) that were logged.
 
     def watch_calls(
         self, own_in_flight: Callable[[str], Mapping[str, int]], on_unreachable: Callable[[str], None]
@@ -128,8 +135,8 @@ class Feed:
         self._heard.add(cluster)
 
     def put(self, event: Event) -> None:
-        """Anything else that was seen. Beyond the bound the event is dropped, and counted."""
-        if len(self._inbox) >= INBOX_MAX:
+        """Anything else that was seen. Beyond the bound what calls and probes saw is dropped, and counted."""
+        if len(self._inbox) >= INBOX_MAX and isinstance(event, (OutcomeSeen, ProbeSeen, BytesSeen)):
             self.metrics.events_dropped.inc()
             return
         self._inbox.append(event)
@@ -185,9 +192,13 @@ class Feed:
         return observe(self.snapshot, now, self.clock.wall() * 1000, self.distances, self.own_region)
 
     def _tell(self, before: Snapshot, after: Snapshot, before_at: float, after_at: float) -> None:
-        for change in transitions(before, after, before_at, after_at):
+        wall_ms = self.clock.wall() * 1000
+        walls_ms = (self._told_wall_ms, wall_ms)
+        self._told_wall_ms = wall_ms
+        for change in transitions(before, after, before_at, after_at, walls_ms):
             self.metrics.transitions.labels(kind=change.kind, to=change.after).inc()
-            log.info(
+            say = log.warning if change.alarming else log.info
+            say(
                 "state changed",
                 kind=change.kind,
                 cluster=change.cluster,
@@ -196,15 +207,8 @@ class Feed:
                 detail=change.detail,
             )
         for name, belief in after.beliefs.items():
-            standing = belief.standing
             earlier = before.beliefs.get(name)
-            gone = standing.state is State.EJECTED and standing.cause is Cause.UNREACHABLE
-            was_gone = (
-                earlier is not None
-                and earlier.standing.state is State.EJECTED
-                and earlier.standing.cause is Cause.UNREACHABLE
-            )
-            if gone and not was_gone:
+            if _gone(belief.standing) and not (earlier is not None and _gone(earlier.standing)):
                 self.on_unreachable(name)
         self.metrics.observe(after, self.stores, after_at)
 
@@ -213,7 +217,7 @@ class Feed:
             return
         try:
             reading = await status.store.read(tuple(self.snapshot.beliefs))
-        except StoreUnavailable as error:
+        except Exception as error:  # StoreUnavailable; or what a client library throws at an answer it cannot read.
             status.breaker = status.breaker.after_failure(self.clock.monotonic())
             self.metrics.store_reads.labels(store=status.store.name, result="failed").inc()
             if status.reachable is not False:
@@ -245,24 +249,24 @@ class Feed:
                         continue  # The same words from another store.
                     raise Rejected(Rejection.OLDER, f"epoch and seq of {cluster} went back")
             except Rejected as error:
-                self._reject(cluster, error)
+                self._reject(store, cluster, error)
                 continue
             self.metrics.heartbeats.labels(cluster=cluster).inc()
-            self._forgive(cluster)
+            self._forgive(store, cluster)
             self.put(HeartbeatSeen(heartbeat, dict(self.own_in_flight(cluster)), first_sight))
         for drain in reading.drains.values():
             self.put(DrainSeen(drain))
 
-    def _reject(self, cluster: str, error: Rejected) -> None:
+    def _reject(self, store: str, cluster: str, error: Rejected) -> None:
         self.metrics.heartbeats_rejected.labels(cause=error.cause).inc()
-        if (cluster, error.cause) not in self._complaints:
-            self._complaints.add((cluster, error.cause))
-            log.warning("heartbeat rejected", cluster=cluster, cause=error.cause, detail=error.detail)
+        if (store, cluster, error.cause) not in self._complaints:
+            self._complaints.add((store, cluster, error.cause))
+            log.warning("heartbeat rejected", store=store, cluster=cluster, cause=error.cause, detail=error.detail)
 
-    def _forgive(self, cluster: str) -> None:
-        """A good heartbeat: a later bad one is worth a line again."""
+    def _forgive(self, store: str, cluster: str) -> None:
+        """A good heartbeat: a later bad one in the same store is worth a line again."""
         if self._complaints:
-            self._complaints = {entry for entry in self._complaints if entry[0] != cluster}
+            self._complaints = {entry for entry in self._complaints if entry[:2] != (store, cluster)}
 
     async def _write_back(self, status: StoreStatus, reading: StoreReading) -> None:
         """Give drains to a store that lacks them: it may have come back empty."""

@@ -24,6 +24,7 @@ class OutcomeKind(StrEnum):
     BROKEN = "broken"  # Broke or fell silent after the first byte.
     ABANDONED = "abandoned"  # We ended it: the cluster was ejected as unreachable.
     CANCELLED = "cancelled"  # The client left.
+    LOCAL_SHORTAGE = "local_shortage"  # Our own descriptors or ports ran out: says nothing of the cluster.
 
 
 # Evidence against the cluster, and how heavily one such outcome weighs.

@@ -29,11 +29,15 @@ class ProbeAnswer:
     rtt_s: float
 
 
+class ProbeNotSent(Exception):
+    """This process could not send the probe: it says nothing of the cluster."""
+
+
 class Dialer(Protocol):
     """Sends one probe over the connections that calls use."""
 
     async def probe(self, cluster: str, path: str, timeout_s: float) -> ProbeAnswer | None:
-        """The answer, or None if there was none in time."""
+        """The answer, or None if there was none in time. Raises ProbeNotSent."""
         ...
 
 
@@ -89,6 +93,9 @@ class Prober:
         self._under_way[spec.name] = self._under_way.get(spec.name, 0) + 1
         try:
             answer = await self.dialer.probe(spec.name, spec.probe_path, self.timeout_s)
+        except ProbeNotSent:
+            self.metrics.probes.labels(spec.name, "not_counted").inc()
+            return
         finally:
             self._under_way[spec.name] -= 1
         result = judge(answer)

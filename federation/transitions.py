@@ -17,11 +17,23 @@ class Transition:
     after: str
     detail: str = ""
 
+    @property
+    def alarming(self) -> bool:
+        """Whether somebody on call would want to see it."""
+        return self.after in ("ejected", "frozen", "stale", "lost")
 
-def transitions(before: Snapshot, after: Snapshot, before_at: float, after_at: float) -> Iterator[Transition]:
+
+def transitions(
+    before: Snapshot,
+    after: Snapshot,
+    before_at: float,
+    after_at: float,
+    walls_ms: tuple[float, float] = (0.0, 0.0),
+) -> Iterator[Transition]:
     """Changes of mode, membership, liveness, standing and drains, in cluster order.
 
-    The two instants are needed since liveness changes by time alone.
+    The two instants, on the monotonic clock and on the wall's, are needed since liveness
+    changes and drains end by time alone.
     """
     if before.mode is not after.mode:
         yield Transition("mode", None, before.mode, after.mode)
@@ -31,6 +43,7 @@ def transitions(before: Snapshot, after: Snapshot, before_at: float, after_at: f
             yield Transition("inventory", name, "absent", "declared")
         else:
             yield from _of_cluster(name, earlier, belief, before_at, after_at)
+            yield from _of_drain(name, earlier, belief, walls_ms)
     for name in before.beliefs:
         if name not in after.beliefs:
             yield Transition("inventory", name, "declared", "removed")
@@ -43,8 +56,12 @@ def _of_cluster(name: str, before: Belief, after: Belief, before_at: float, afte
     if before.standing.state is not after.standing.state:
         cause = after.standing.cause
         yield Transition("standing", name, before.standing.state, after.standing.state, cause or "")
-    if before.drain != after.drain and after.drain is not None:
-        was = "drained" if before.drain is not None and before.drain.active else "serving"
-        now = "drained" if after.drain.active else "serving"
-        if was != now:
-            yield Transition("drain", name, was, now, after.drain.reason)
+
+
+def _of_drain(name: str, before: Belief, after: Belief, walls_ms: tuple[float, float]) -> Iterator[Transition]:
+    was = before.drain is not None and before.drain.holds(walls_ms[0])
+    now = after.drain is not None and after.drain.holds(walls_ms[1])
+    if was != now and after.drain is not None:
+        ended = after.drain.active and not now
+        words = {True: "drained", False: "serving"}
+        yield Transition("drain", name, words[was], words[now], "expired" if ended else after.drain.reason)

@@ -1,7 +1,7 @@
 """Admission: who calls, what for, and may they? Pure: a head and a body in, a Call or a Failure out."""
 
 import ipaddress
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 
 from federation.geography import nearest_region
 from router.body import BadBody, read_fields
@@ -28,14 +28,16 @@ def admit(
     request_id: str,
     origin: str,
     residency: Mapping[str, frozenset[str]],
+    known_regions: Set[str] | None = None,
 ) -> Call | Failure:
     """The call that a request makes, narrowed to what its tenant may do.
 
-    `residency` maps the name of a class to its regions; `origin` is where the call comes from.
+    `residency` maps the name of a class to its regions; `origin` is where the call comes from;
+    a region that is not in `known_regions` (None: any is) is a mistake.
     """
     try:
         fields = read_fields(body)
-        regions = _regions(head.regions, residency, tenant.regions)
+        regions = _regions(head.regions, residency, tenant.regions, known_regions)
         priority = _priority(head.priority, tenant.priority_max)
         deadline_s = _deadline_s(head.deadline_ms)
     except BadBody as error:
@@ -70,7 +72,10 @@ class BadHeader(ValueError):
 
 
 def _regions(
-    value: bytes | None, residency: Mapping[str, frozenset[str]], allowed: frozenset[str] | None
+    value: bytes | None,
+    residency: Mapping[str, frozenset[str]],
+    allowed: frozenset[str] | None,
+    known: Set[str] | None,
 ) -> frozenset[str] | None:
     """Where the call may be served: regions and residency classes, separated by commas; only ever narrows."""
     if value is None:
@@ -78,8 +83,16 @@ def _regions(
     wanted: set[str] = set()
     for word in value.decode("latin-1").split(","):
         name = word.strip()
-        if name:
-            wanted |= residency.get(name, frozenset({name}))
+        if name in residency:
+            wanted |= residency[name]
+        elif name and (known is None or name in known):
+            wanted.add(name)
+        elif name:
+            classes = ", ".join(sorted(residency)) or "none"
+            message = (
+                f"x-tradewind-regions: {name[:64]!r} is neither a region nor a residency class (classes: {classes})."
+            )
+            raise BadHeader("x-tradewind-regions", message)
     if not wanted:
         raise BadHeader("x-tradewind-regions", "x-tradewind-regions names no region; leave it out or name one.")
     return frozenset(wanted) if allowed is None else frozenset(wanted) & allowed
@@ -107,14 +120,19 @@ def _deadline_s(value: bytes | None) -> float | None:
     return int(text) / 1000
 
 
-def origin_of(client_region: bytes | None, peer_is_trusted: bool, own_region: str) -> str:
-    """The region a call comes from: what a trusted proxy says (a region, or latitude and longitude), else our own."""
+def origin_of(
+    client_region: bytes | None, peer_is_trusted: bool, own_region: str, known_regions: Set[str] | None = None
+) -> str:
+    """The region a call comes from: what a trusted proxy says (a region, or latitude and longitude), else our own.
+
+    A region that nobody knows is our own too: to the unknown everything is equally far.
+    """
     if client_region is None or not peer_is_trusted:
         return own_region
     text = client_region.decode("latin-1").strip()
     latitude, comma, longitude = text.partition(",")
     if not comma:
-        return text or own_region
+        return text if text and (known_regions is None or text in known_regions) else own_region
     try:
         lat, lon = float(latitude), float(longitude)
     except ValueError:

@@ -22,11 +22,12 @@ from typing import Any
 
 import structlog
 import uvicorn
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, disable_created_metrics
 
 from federation.clock import Clock, SystemClock
 from federation.ejection import EjectionRules
 from federation.feed import Feed
+from federation.limits import raise_descriptor_limit
 from federation.log import configure_logging
 from federation.loops import Loops
 from federation.metrics import FeedMetrics
@@ -41,7 +42,7 @@ from router.edge.pool import PoolDirectory
 from router.edge.protocol import EdgeProtocol
 from router.listener import BACKLOG, listen_on, url_of
 from router.metrics import RouterMetrics
-from router.reload import Reloader, match_pools, residency_of, resolve_all
+from router.reload import Reloader, known_regions, new_pools, residency_of, resolve_all
 from router.settings import RouterSettings
 
 SWEEP_S = 0.1
@@ -97,6 +98,7 @@ def build_door(loaded: Loaded, registry: CollectorRegistry, clock: Clock, loops:
         in_flight=in_flight,
         keys=loaded.api_keys,
         residency=residency_of(loaded.inventory),
+        known_regions=known_regions(loaded),
         trusted_proxies=[ipaddress.ip_network(network) for network in settings.trusted_proxies],
         metrics=RouterMetrics(registry),
         rng=rng,
@@ -104,7 +106,7 @@ def build_door(loaded: Loaded, registry: CollectorRegistry, clock: Clock, loops:
         wall=clock.wall,
     )
     feed.watch_calls(door.own_in_flight, door.cluster_unreachable)
-    match_pools(pools, specs, settings)
+    pools.update(new_pools(pools, specs, settings, loaded.tls))
     return door
 
 
@@ -112,6 +114,8 @@ async def serve(loaded: Loaded, reload: Callable[[], Loaded]) -> int:
     """Run a front door until SIGTERM or SIGINT; the exit status. `reload` reads the configuration again."""
     settings = loaded.settings
     configure_logging("front-door")
+    log.info("starts", region=settings.region, descriptors=raise_descriptor_limit())
+    disable_created_metrics()  # type: ignore[no-untyped-call]  # A second series for each counter, which nobody asks for.
     registry = CollectorRegistry()
     clock = SystemClock()
     try:
@@ -126,10 +130,15 @@ async def serve(loaded: Loaded, reload: Callable[[], Loaded]) -> int:
     main = _server(build_public(door, number), settings, http=partial(EdgeProtocol, door=door))
     admin = _server(build_admin(door, registry, loaded.admin_token, number), settings, http="httptools")
     _say_what_is_open(settings, loaded)
-    stop = asyncio.Event()
+    stop, at_once = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
+
+    def told_to_end() -> None:
+        """Once: end well. Twice: at once."""
+        (at_once if stop.is_set() else stop).set()
+
     for number_of_signal in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number_of_signal, stop.set)
+        loop.add_signal_handler(number_of_signal, told_to_end)
     prober = Prober(
         PoolDialer(door.pools, settings.region, clock),
         lambda: {name: belief.spec for name, belief in door.feed.snapshot.beliefs.items()},
@@ -156,7 +165,7 @@ async def serve(loaded: Loaded, reload: Callable[[], Loaded]) -> int:
         _settle_memory()
         print(f"ready {json.dumps({'url': url_of(main_socket), 'admin': url_of(admin_socket)})}", flush=True)
         await stop.wait()
-        await _end(door, main, main_task, settings)
+        await _end(door, main, main_task, at_once, settings)
         admin.should_exit = True
         await admin_task
         for task in background:
@@ -166,16 +175,20 @@ async def serve(loaded: Loaded, reload: Callable[[], Loaded]) -> int:
     return 0
 
 
-async def _end(door: FrontDoor, main: Server, main_task: "asyncio.Task[None]", settings: RouterSettings) -> None:
-    """Lame duck, then no new connections, then the grace period, then the cut."""
+async def _end(
+    door: FrontDoor, main: Server, main_task: "asyncio.Task[None]", at_once: asyncio.Event, settings: RouterSettings
+) -> None:
+    """Lame duck, then no new connections, then the grace period, then the cut; `at_once` goes straight to the cut."""
     shutdown = settings.shutdown
     log.info("lame duck", lame_duck_s=shutdown.lame_duck_s, calls=len(door.active))
     door.lame_duck = True
-    await asyncio.sleep(shutdown.lame_duck_s)
+    hurry = asyncio.get_running_loop().create_task(at_once.wait())
+    await asyncio.wait({hurry}, timeout=shutdown.lame_duck_s)
     log.info("closing", grace_s=shutdown.grace_s, calls=len(door.active))
     main.should_exit = True
-    _, pending = await asyncio.wait({main_task}, timeout=shutdown.grace_s)
-    if pending:
+    await asyncio.wait({main_task, hurry}, timeout=shutdown.grace_s, return_when=asyncio.FIRST_COMPLETED)
+    hurry.cancel()
+    if not main_task.done():
         log.warning("grace period over", calls=len(door.active))
         door.cut_all()
         main.force_exit = True

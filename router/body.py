@@ -61,6 +61,8 @@ _ESCAPED_LETTER = re.compile(rb"\\u00[4-7]")  # Each letter of our names has a c
 
 def read_fields(body: bytes | bytearray) -> Fields:
     """The fields of a JSON object. Raises BadBody with a sentence for the client."""
+    if not body:
+        raise BadBody("We could not parse the JSON body of your request: it is empty.")
     if len(body) > LARGE_BYTES and body.count(b":") > LARGE_MEMBERS_MAX:
         return _read_hostile(body)
     try:

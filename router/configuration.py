@@ -7,6 +7,7 @@ with their types (`router.settings`, `federation.inventory`, `router.auth`, `fed
 
 import os
 import re
+import ssl
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,9 +39,12 @@ Signature = tuple[int, int, int] | None  # Time, size and inode; None: there is 
 class BadConfiguration(Exception):
     """A configuration that cannot be used: a line for every mistake, and for everything that is merely odd."""
 
-    def __init__(self, lines: Iterable[str], warnings: Iterable[str] = ()) -> None:
+    def __init__(
+        self, lines: Iterable[str], warnings: Iterable[str] = (), files: "Mapping[Path, Signature] | None" = None
+    ) -> None:
         self.lines = tuple(lines)
         self.warnings = tuple(warnings)
+        self.files = files or {}  # What was read or looked for: mending one of them mends the configuration.
         super().__init__("\n".join(self.lines))
 
 
@@ -54,6 +58,7 @@ class Loaded:
     distances: Distances
     api_keys: ApiKeys | None = None  # None: no keys file, so that everybody is welcome.
     admin_token: str | None = None
+    tls: ssl.SSLContext | None = None  # For clusters; None: the system's certificates.
     warnings: tuple[str, ...] = ()
     files: Mapping[Path, Signature] = field(default_factory=dict)
 
@@ -122,17 +127,18 @@ def load_router(path: Path, environ: Mapping[str, str]) -> Loaded:
     found = Findings()
     settings = read_settings(path, environ, found)
     if settings is None:
-        raise BadConfiguration(found.mistakes, found.warnings)
+        raise BadConfiguration(found.mistakes, found.warnings, found.files)
     folder = path.parent
     inventory, secrets = read_inventory(folder / settings.inventory, environ, found)
     distances = read_matrix(folder / settings.rtt_file, found) if settings.rtt_file else Distances.prior()
     api_keys = read_keys(folder / settings.keys_file, found) if settings.keys_file else None
     admin_token = read_admin_token(folder / settings.admin_token_file, found) if settings.admin_token_file else None
+    tls = read_authorities(folder / settings.ca_file, found) if settings.ca_file else None
     if inventory is not None and distances is not None:
         regions = [settings.region, *(row.region for row in inventory.clusters)]
         found.warnings.extend(_unplaced(path, regions, distances))
     if found.mistakes:
-        raise BadConfiguration(found.mistakes, found.warnings)
+        raise BadConfiguration(found.mistakes, found.warnings, found.files)
     assert inventory is not None
     assert distances is not None
     return Loaded(
@@ -142,6 +148,7 @@ def load_router(path: Path, environ: Mapping[str, str]) -> Loaded:
         distances=distances,
         api_keys=api_keys,
         admin_token=admin_token,
+        tls=tls,
         warnings=tuple(found.warnings),
         files=found.files,
     )
@@ -264,6 +271,18 @@ def _read_secret(
     return secret
 
 
+def read_authorities(path: Path, found: Findings) -> ssl.SSLContext | None:
+    """What is trusted of clusters, from a file of certificates; None, with the mistake noted, if it is wrong."""
+    text = found.text(path)
+    if text is None:
+        return None
+    try:
+        return ssl.create_default_context(cadata=text)
+    except (ssl.SSLError, ValueError) as error:
+        found.mistakes.append(f"{path}:1: expected certificates in PEM: {error}")
+        return None
+
+
 def read_matrix(path: Path, found: Findings) -> Distances | None:
     """The round-trip matrix; None, with the mistake noted, if it is wrong."""
     text = found.text(path)
@@ -330,10 +349,10 @@ class WatchedFiles:
     def __init__(self, files: Mapping[Path, Signature]) -> None:
         self._seen = dict(files)
 
-    @classmethod
-    def of_paths(cls, paths: Iterable[Path]) -> "WatchedFiles":
-        """Counting from now."""
-        return cls({path: signature(path) for path in paths})
+    @property
+    def seen(self) -> Mapping[Path, Signature]:
+        """The files and what they were like at the last look."""
+        return self._seen
 
     def changed(self) -> set[Path]:
         """The files that changed, came or went since the last call."""

@@ -8,8 +8,8 @@
     ├─ method_not_allowed      405            ├─ no_cluster             503            └─ stream_broken  (error event)
     ├─ body_too_large          413            ├─ nobody_connected       503
     ├─ request_timeout         408            ├─ deadline_exceeded      504
-    ├─ headers_too_large       431            ├─ too_busy               503
-    └─ expectation_failed      417            └─ internal               500
+    └─ headers_too_large       431            ├─ too_busy               503
+                                              └─ internal               500
 
 429 is "no room, come back"; 503 "nobody serves this now"; 504 "not in time"; 502 "a cluster
 took it and failed". After the first byte there is no status any more, only the event.
@@ -32,7 +32,6 @@ class Kind(StrEnum):
     BODY_TOO_LARGE = "body_too_large"
     REQUEST_TIMEOUT = "request_timeout"
     HEADERS_TOO_LARGE = "headers_too_large"
-    EXPECTATION_FAILED = "expectation_failed"
     INVALID_API_KEY = "invalid_api_key"
     MODEL_NOT_ALLOWED = "model_not_allowed"
     MODEL_NOT_FOUND = "model_not_found"
@@ -72,7 +71,6 @@ TABLE: dict[Kind, Row] = {
     Kind.BODY_TOO_LARGE: Row(413, *_DOWN, retry=False),
     Kind.REQUEST_TIMEOUT: Row(408, *_DOWN, retry=True),
     Kind.HEADERS_TOO_LARGE: Row(431, *_DOWN, retry=False),
-    Kind.EXPECTATION_FAILED: Row(417, *_DOWN, retry=False),
     Kind.INVALID_API_KEY: Row(401, "authentication_error", "router", retry=False),
     Kind.MODEL_NOT_ALLOWED: Row(403, "permission_error", "router", retry=False),
     Kind.MODEL_NOT_FOUND: Row(404, "invalid_request_error", "router", retry=False),

@@ -1,13 +1,15 @@
-"""Configuration that changes while a front door runs: keys, inventory, residency, the matrix.
+"""Configuration that changes while a front door runs: keys, certificates, inventory, residency, the matrix.
 
 What a process is (its ports, its stores, its bounds) stays until it is started again.
 """
 
 import asyncio
+import ssl
 from collections.abc import Callable, Mapping
 
 import structlog
 
+from federation.geography import COORDINATES
 from federation.inventory import Inventory
 from federation.model import ClusterSpec
 from router.configuration import BadConfiguration, Loaded, WatchedFiles
@@ -23,20 +25,36 @@ def residency_of(inventory: Inventory) -> Mapping[str, frozenset[str]]:
     return {name: frozenset(regions) for name, regions in inventory.residency.items()}
 
 
-def match_pools(pools: PoolDirectory, specs: Mapping[str, ClusterSpec], settings: RouterSettings) -> None:
-    """One pool for each declared cluster: new ones added, changed ones replaced, others let go."""
+def known_regions(loaded: Loaded) -> frozenset[str]:
+    """Every region that a client may name: those with coordinates, with round trips, or with a cluster."""
+    measured = {region for pair in loaded.distances.measured for region in pair}
+    declared = {row.region for row in loaded.inventory.clusters}
+    return frozenset({*COORDINATES, *measured, *declared, loaded.settings.region})
+
+
+def new_pools(
+    pools: PoolDirectory, specs: Mapping[str, ClusterSpec], settings: RouterSettings, tls: ssl.SSLContext | None
+) -> PoolDirectory:
+    """A pool for each declared cluster that has none at its endpoint yet."""
+    return {
+        name: ClusterPool(
+            name,
+            spec.endpoint,
+            connect_s=settings.timeouts.connect_s,
+            idle_max=settings.edge.idle_connections_max,
+            tls=tls,
+        )
+        for name, spec in specs.items()
+        if name not in pools or pools[name].endpoint != spec.endpoint
+    }
+
+
+def replace_pools(pools: PoolDirectory, fresh: PoolDirectory, specs: Mapping[str, ClusterSpec]) -> None:
+    """Put new pools in their places; those replaced or no longer declared finish what they have and go."""
     for name in list(pools):
-        spec = specs.get(name)
-        if spec is None or spec.endpoint != pools[name].endpoint:
+        if name in fresh or name not in specs:
             pools.pop(name).close()
-    for name, spec in specs.items():
-        if name not in pools:
-            pools[name] = ClusterPool(
-                name,
-                spec.endpoint,
-                connect_s=settings.timeouts.connect_s,
-                idle_max=settings.edge.idle_connections_max,
-            )
+    pools.update(fresh)
 
 
 async def resolve_all(pools: PoolDirectory) -> None:
@@ -45,7 +63,7 @@ async def resolve_all(pools: PoolDirectory) -> None:
 
 
 class Reloader:
-    """Reads keys, inventory and matrix again when their files change; a mistake keeps the old and says so."""
+    """Reads files again when they change; a mistake in the new ones keeps the old and says so."""
 
     def __init__(self, door: FrontDoor, loaded: Loaded, reload: Callable[[], Loaded]) -> None:
         self.door = door
@@ -53,8 +71,8 @@ class Reloader:
         self.files = WatchedFiles(loaded.files)
 
     async def look(self) -> None:
-        """One look at the files."""
-        changed = self.files.changed()
+        """One look at the files, off the event loop: a file system may hang."""
+        changed = await asyncio.to_thread(self.files.changed)
         if not changed:
             return
         door = self.door
@@ -62,15 +80,21 @@ class Reloader:
         try:
             renewed = await asyncio.to_thread(self.reload)
         except BadConfiguration as error:
+            # What it names counts as well: a key that comes after the inventory that names it, say.
+            self.files = WatchedFiles({**self.files.seen, **error.files})
             door.metrics.reloads.labels("kept_old").inc()
             log.error("configuration not taken, the old one stays", files=names, mistakes=list(error.lines))
             return
         self.files = WatchedFiles(renewed.files)
         specs = renewed.inventory.specs()
-        match_pools(door.pools, specs, door.settings)
-        await resolve_all(door.pools)
+        fresh = new_pools(door.pools, specs, door.settings, renewed.tls)
+        await resolve_all(fresh)  # Before they are put to use: calls never wait for DNS.
+        for pool in door.pools.values():
+            pool.trust(renewed.tls)
+        replace_pools(door.pools, fresh, specs)
         door.feed.declare(specs, renewed.heartbeat_keys, renewed.distances)
         door.residency = residency_of(renewed.inventory)
+        door.known_regions = known_regions(renewed)
         if (renewed.api_keys is None) == (door.keys is None):
             door.keys = renewed.api_keys  # Whether keys are asked for at all is settled at the start.
         door.metrics.reloads.labels("taken").inc()

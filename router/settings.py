@@ -61,6 +61,7 @@ class RouterSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     stores: tuple[str, ...] = ()  # Redis URLs; with none, the inventory and our own eyes must do.
     keys_file: str | None = None  # Hashed API keys; without it the front door listens on loopback only.
     rtt_file: str | None = None  # A measured matrix; without it distances are a prior.
+    ca_file: str | None = None  # PEM of the authorities that sign the clusters' certificates; else the system's.
     client_region_header: str | None = None  # Set by the load balancer: a region, or "latitude,longitude".
     trusted_proxies: tuple[str, ...] = ()  # Networks whose client_region_header is believed.
     seed: int | None = None

@@ -26,6 +26,7 @@ CATCH_ALL: dict[str, str] = {
     "federation/loops.py": "the top of every loop: tell, count, go on",
     "router/api/problems.py": "the top of a request: the client gets an error object",
     "router/cli/main.py": "the top of a command: one line on stderr instead of a traceback",
+    "federation/feed.py": "a store that answers what no client can read is a store that does not answer",
     "router/edge/door.py": "the sweep: one call that cannot be ended must not keep the others from their end",
     "router/edge/protocol.py": "parser callbacks: what escapes would become a 400 for our own mistake",
 }

@@ -14,7 +14,6 @@ import msgspec
 from federation.inventory import NAME, endpoint_mistake
 from federation.lab.presets import preset
 
-SLOTS_PER_REPLICA_MIN = 64  # Declared, so an upper bound; agents report what there really is.
 AGENT_KEY_ID = "up"
 GRACE_S = 10.0  # For calls under way when a front door of `up` is told to end.
 CLUSTERS_MAX = 64  # Each is two processes.
@@ -103,7 +102,7 @@ def inventory_document(layout: Layout, endpoints: Mapping[str, str], secrets: Ma
         kind = residency_class(plan.region)
         if kind is not None and plan.region not in residency.setdefault(kind, []):
             residency[kind].append(plan.region)
-    slots = layout.replicas * max(SLOTS_PER_REPLICA_MIN, preset(layout.preset).max_running)
+    slots = layout.replicas * preset(layout.preset).max_running
     rows = [
         {
             "name": plan.name,

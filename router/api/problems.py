@@ -7,6 +7,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from router.edge.heads import is_request_id
 from router.errors import TABLE, Failure, Kind, error_body, error_headers
 
 log = structlog.get_logger()
@@ -53,9 +54,15 @@ class _Internal:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         began = False
 
+        given = dict(scope["headers"]).get(b"x-request-id") if scope["type"] == "http" else None
+
         async def watched(message: Message) -> None:
             nonlocal began
             began = True
+            if message["type"] == "http.response.start" and given is not None and is_request_id(given):
+                headers = message["headers"] = list(message.get("headers", []))
+                if not any(name == b"x-request-id" for name, _ in headers):
+                    headers.append((b"x-request-id", given))
             await send(message)
 
         try:

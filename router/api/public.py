@@ -26,6 +26,7 @@ def build_public(door: FrontDoor, version: str) -> FastAPI:
         version=version,
         summary="A global front door for self-hosted LLM inference",
         redoc_url=None,
+        redirect_slashes=False,  # A redirect would be built from the Host header, and lead out of TLS.
     )
     speak_openai(app)
     app.include_router(inference_routes(door))
@@ -74,7 +75,9 @@ def _models(door: FrontDoor) -> APIRouter:
         for entry in listed(who):
             if entry["id"] == model:
                 return JSONResponse(entry)
-        raise _Refused(Failure(Kind.MODEL_NOT_FOUND, f"The model '{model}' does not exist here.", "model"))
+        known = ", ".join(entry["id"] for entry in listed(who)) or "none"
+        message = f"The model '{model}' does not exist here. Known models: {known}."
+        raise _Refused(Failure(Kind.MODEL_NOT_FOUND, message, "model"))
 
     return routes
 
@@ -82,10 +85,12 @@ def _models(door: FrontDoor) -> APIRouter:
 def _health(door: FrontDoor) -> APIRouter:
     routes = APIRouter(tags=["health"])
 
+    @routes.head("/healthz", include_in_schema=False)
     @routes.get("/healthz", summary="The process lives")
     async def healthz() -> JSONResponse:
         return JSONResponse({"status": "ok"})
 
+    @routes.head("/readyz", include_in_schema=False)
     @routes.get("/readyz", summary="May take traffic; stays ready while Redis is gone")
     async def readyz() -> JSONResponse:
         reason = door.unready()

@@ -37,7 +37,9 @@ def names_the_model(body: bytes) -> bool:
     A path that a cluster does not serve is the client's own doing; it must not take the model
     out of placement for everyone else.
     """
-    return b"model" in body[:SENTENCE_BYTES].lower()
+    sentence = body[:SENTENCE_BYTES].lower()
+    absent = b"does not exist" in sentence or b"not found" in sentence
+    return b"model_not_found" in sentence or (absent and b"model" in sentence)
 
 
 def retry_after_s(headers: Sequence[tuple[bytes, bytes]]) -> float | None:

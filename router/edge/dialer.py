@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from federation.clock import Clock
 from federation.outcome import OutcomeKind
-from federation.probe import ProbeAnswer
+from federation.probe import ProbeAnswer, ProbeNotSent
 from router.edge.pool import ClusterPool, PoolDirectory
 from router.edge.upstream import UpstreamConnection
 
@@ -20,6 +20,7 @@ class ProbeTaker:
         self.settled = settled
         self.status = 0
         self.connection: UpstreamConnection | None = None
+        self.reused = False
 
     @property
     def wanted(self) -> bool:
@@ -27,6 +28,7 @@ class ProbeTaker:
 
     def attach(self, connection: UpstreamConnection, reused: bool) -> None:
         self.connection = connection
+        self.reused = reused
         head = b"GET %s HTTP/1.1\r\nhost: %s\r\nx-tradewind-origin: %s\r\n\r\n" % (
             self.path.encode(),
             self.pool.authority,
@@ -45,8 +47,16 @@ class ProbeTaker:
         self._settle(self.status)
 
     def on_failed(self, kind: OutcomeKind) -> None:
-        self.connection = None
-        self._settle(None)
+        connection, self.connection = self.connection, None
+        if self.reused and connection is not None and not connection.answered and self.wanted:
+            # A resting connection was closed under us: that says nothing of the cluster. Once more, on a new one.
+            self.reused = False
+            self.pool.acquire(self, fresh=True)
+        elif kind is OutcomeKind.LOCAL_SHORTAGE:
+            if not self.settled.done():
+                self.settled.set_exception(ProbeNotSent())
+        else:
+            self._settle(None)
 
     def give_up(self) -> None:
         """Too late: end the connection, for its answer would come to nobody."""

@@ -45,6 +45,7 @@ class FrontDoor:
         in_flight: dict[tuple[str, str], int],
         keys: ApiKeys | None,
         residency: Mapping[str, frozenset[str]],
+        known_regions: frozenset[str],
         trusted_proxies: Sequence[Network],
         metrics: RouterMetrics,
         rng: Random,
@@ -57,6 +58,7 @@ class FrontDoor:
         self.in_flight = in_flight  # (cluster, model) -> our calls there now.
         self.keys = keys  # None: anyone may call; then we listen on loopback only.
         self.residency = residency
+        self.known_regions = known_regions
         self.trusted_proxies = trusted_proxies
         self.metrics = metrics
         self.rng = rng
@@ -98,7 +100,7 @@ class FrontDoor:
 
     def origin_of(self, head: RequestHead, peer_is_trusted: bool) -> str:
         """The region a call comes from."""
-        return origin_of(head.client_region, peer_is_trusted, self.settings.region)
+        return origin_of(head.client_region, peer_is_trusted, self.settings.region, self.known_regions)
 
     def trusts(self, address: str) -> bool:
         """Whether a peer's word on where its client is counts."""
@@ -197,23 +199,25 @@ class FrontDoor:
             pool.close_idle()
         if waiting:
             log.info("calls taken elsewhere", cluster=cluster, calls=len(waiting))
-        for exchange in waiting:
-            exchange.abandon()
+        self._each(waiting, lambda exchange: exchange.abandon())
 
     def sweep(self) -> None:
         """End what has taken too long, and note which clusters are heard from. A few times a second."""
         now = self.now()
-        for exchange in list(self.active):
-            try:
-                exchange.check_time(now)
-            except Exception:  # One call that cannot be ended must not keep the others from their end.
-                log.exception("call could not be ended", request_id=exchange.request_id)
-                self.active.discard(exchange)
+        self._each(list(self.active), lambda exchange: exchange.check_time(now))
         for exchange in self.active:
             if now - exchange.heard_at < 0.5 and (cluster := exchange.relays_from) is not None:
                 self.feed.heard_from(cluster)
 
     def cut_all(self) -> None:
         """The grace period is over: end every call, honestly."""
-        for exchange in list(self.active):
-            exchange.cut()
+        self._each(list(self.active), lambda exchange: exchange.cut())
+
+    def _each(self, exchanges: "Sequence[Exchange]", do: "Callable[[Exchange], None]") -> None:
+        """Do it to each call; one that fails must not keep the others from their end."""
+        for exchange in exchanges:
+            try:
+                do(exchange)
+            except Exception:
+                log.exception("call could not be ended", request_id=exchange.request_id)
+                self.active.discard(exchange)

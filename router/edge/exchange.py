@@ -74,6 +74,7 @@ class Exchange:
         "_reason",
         "_reply",
         "_request_head",
+        "_resumed_at",
         "_retry_after_s",
         "_tried",
         "arrived_at",
@@ -102,6 +103,7 @@ class Exchange:
         self._retry_after_s: float | None = None
         self._first_byte_at: float | None = None
         self._paused = False
+        self._resumed_at = self.arrived_at
         self._placed: Placed | None = None
 
     # What the client's side tells us.
@@ -123,6 +125,7 @@ class Exchange:
             request_id=self.request_id,
             origin=door.origin_of(head, peer_is_trusted),
             residency=door.residency,
+            known_regions=door.known_regions,
         )
         if isinstance(admitted, Failure):
             self.refuse(admitted)
@@ -164,7 +167,7 @@ class Exchange:
     def resume(self) -> None:
         """The client has caught up."""
         self._paused = False
-        self.heard_at = self.door.now()
+        self._resumed_at = self.door.now()
         if self._attempt is not None and self._attempt.connection is not None:
             self._attempt.connection.resume()
 
@@ -208,7 +211,7 @@ class Exchange:
             kind = OutcomeKind.CANCELLED if self._paused else OutcomeKind.BROKEN  # Whoever was slow.
             self._too_late(kind, Failure(Kind.DEADLINE_EXCEEDED, "The answer took too long altogether."))
         elif self.state is RELAYING:
-            if not self._paused and now - self.heard_at > timeouts.idle_s:
+            if not self._paused and now - max(self.heard_at, self._resumed_at) > timeouts.idle_s:
                 self._too_late(OutcomeKind.BROKEN, Failure(Kind.STREAM_BROKEN, "The cluster fell silent."))
         elif call.deadline_s is not None and now - self.arrived_at > call.deadline_s:
             self._too_late(OutcomeKind.CANCELLED, not_in_time(call))

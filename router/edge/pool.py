@@ -4,6 +4,7 @@ DNS is never asked on a call's way: a background loop calls `resolve`.
 """
 
 import asyncio
+import errno
 import ipaddress
 import ssl
 from urllib.parse import urlsplit
@@ -12,6 +13,9 @@ import structlog
 
 from federation.outcome import OutcomeKind
 from router.edge.upstream import Taker, UpstreamConnection
+
+# Errors of connecting that are this process's own: taken for the cluster's, they would eject the whole fleet.
+OUR_SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL})
 
 log = structlog.get_logger()
 
@@ -39,6 +43,11 @@ class ClusterPool:
         self._next_address = 0
         self.addresses: tuple[str, ...] = (self.host,) if _is_address(self.host) else ()
 
+    def trust(self, tls: ssl.SSLContext | None) -> None:
+        """Other certificates are trusted from now on; connections that stand are left to finish."""
+        if self.tls is not None:
+            self.tls = tls or ssl.create_default_context()
+
     def acquire(self, taker: Taker, fresh: bool = False) -> None:
         """Attach a connection to `taker`: the one used last, else a new one; failures go to on_failed."""
         while self.idle and not fresh:
@@ -50,24 +59,29 @@ class ClusterPool:
         self._connecting.add(task)
         task.add_done_callback(self._connecting.discard)
 
+    async def _dial(self) -> UpstreamConnection:
+        """A new connection to the next address. Raises OSError, ValueError or TimeoutError."""
+        if not self.addresses:
+            raise OSError(f"{self.host} has not been resolved yet")
+        self._next_address = (self._next_address + 1) % len(self.addresses)
+        async with asyncio.timeout(self.connect_s):
+            _, connection = await asyncio.get_running_loop().create_connection(
+                lambda: UpstreamConnection(self),
+                self.addresses[self._next_address],
+                self.port,
+                ssl=self.tls,
+                server_hostname=self.host if self.tls is not None else None,
+            )
+        return connection
+
     async def _connect(self, taker: Taker) -> None:
-        loop = asyncio.get_running_loop()
         try:
-            if not self.addresses:
-                raise OSError(f"{self.host} has not been resolved yet")
-            self._next_address = (self._next_address + 1) % len(self.addresses)
-            async with asyncio.timeout(self.connect_s):
-                _, connection = await loop.create_connection(
-                    lambda: UpstreamConnection(self),
-                    self.addresses[self._next_address],
-                    self.port,
-                    ssl=self.tls,
-                    server_hostname=self.host if self.tls is not None else None,
-                )
+            connection = await self._dial()
         except TimeoutError:
             failure = OutcomeKind.CONNECT_TIMEOUT
-        except (OSError, ValueError):  # A name that no certificate can bear is a ValueError.
-            failure = OutcomeKind.REFUSED
+        except (OSError, ValueError) as error:  # A name that no certificate can bear is a ValueError.
+            ours = isinstance(error, OSError) and error.errno in OUR_SHORTAGES
+            failure = OutcomeKind.LOCAL_SHORTAGE if ours else OutcomeKind.REFUSED
         else:
             if not taker.wanted:
                 self.put_back(connection)

@@ -50,6 +50,7 @@ class UpstreamConnection(asyncio.Protocol):
         "_head_ready",
         "_headers",
         "_keep_alive",
+        "_last",
         "_parser",
         "_status",
         "answered",
@@ -75,6 +76,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._status = 0
         self._head_bytes = 0
         self._head_ready = False
+        self._last = b""  # The end of an answer without a length.
         self._framed = False  # Content-Length or chunked: the end does not depend on the connection's.
         self._keep_alive = False  # As the answer's head says; the parser forgets it with the message's end.
         self._complete = False
@@ -176,10 +178,15 @@ class UpstreamConnection(asyncio.Protocol):
         taker, self.taker = self.taker, None
         if taker is None:
             return
-        if self._status and not self._framed and exc is None:
+        if self._status and not self._framed and exc is None and not self._is_cut_stream():
             taker.on_end()  # An answer without a length ends with its connection.
         else:
             taker.on_failed(OutcomeKind.RESET)
+
+    def _is_cut_stream(self) -> bool:
+        """A stream that ends with its connection and without its last event: a killed server's end looks just so."""
+        stream = any(name == b"content-type" and b"event-stream" in value.lower() for name, value in self._headers)
+        return stream and b"[DONE]" not in self._last
 
     # httptools callbacks
 
@@ -212,6 +219,8 @@ class UpstreamConnection(asyncio.Protocol):
     def on_body(self, chunk: bytes) -> None:
         if not self._dirty:
             self._chunks.append(chunk)
+            if not self._framed:
+                self._last = chunk
 
     def on_message_complete(self) -> None:
         if self._status:

@@ -3,6 +3,7 @@
 import asyncio
 import signal
 import time
+from pathlib import Path
 
 from tests.app.fleet import REGIONS, Fleet, until
 from tests.app.load import Load
@@ -103,17 +104,20 @@ def _drained(fleet: Fleet, region: str) -> bool:
 
 async def test_sigterm_under_load_turns_readyz_first_and_cuts_no_call() -> None:
     """Two front doors; a balancer, played here, moves to the other one when /readyz says so."""
-    settings = {"TRADEWIND_SHUTDOWN__LAME_DUCK_S": "2"}
+    settings = {"TRADEWIND_SHUTDOWN__LAME_DUCK_S": "1"}
     with Fleet("--seed", "11", "--front-doors", "2", "--restart-after", "0", settings=settings) as fleet:
         for index in (0, 1):
             fleet.wait_fresh(index=index)
         ending = fleet.part("serve", index=1)
-        async with Load(ending["url"], rate=30.0, max_tokens=60) as load:
+        async with Load(ending["url"], rate=30.0, max_tokens=200) as load:
             await load.run_for(2.0)
+            told_at = asyncio.get_running_loop().time()
             fleet.send_signal("serve", signal.SIGTERM, index=1)
             await asyncio.to_thread(until, lambda: fleet.ready(1) == 503, 1.0, "not ready, and still there to say so")
             sent = len(load.records)
             await load.stop()
         assert sent > 50
         assert not load.failed()
-        assert any(record.ended_at is not None and record.stream for record in load.records)
+        last = max(record.ended_at or 0.0 for record in load.records if record.stream)
+        assert last > told_at + 2.0, "streams ran on after the listeners had closed"
+        await asyncio.to_thread(until, lambda: not Path(f"/proc/{ending['pid']}").exists(), 5.0, "the process ends")

@@ -10,8 +10,9 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from federation.clock import ManualClock
-from federation.ejection import EjectionRules
+from federation.ejection import EjectionRules, ProbeResult
 from federation.feed import Feed
+from federation.fold import ProbeSeen
 from federation.keys import heartbeat_key
 from federation.liveness import Liveness
 from federation.loops import Loops
@@ -224,3 +225,24 @@ async def test_events_beyond_the_inbox_are_dropped_and_counted(world: World) -> 
     for _ in range(20_005):
         world.feed.report(Outcome("a", "llama", OutcomeKind.SERVED))
     assert world.registry.get_sample_value("tradewind_feed_events_dropped_total") == 5
+
+
+async def test_a_cluster_that_falls_silent_again_during_its_back_off_is_told_again(world: World) -> None:
+    """Calls that panic sent there in between must not be left waiting."""
+    told: list[str] = []
+    world.feed.watch_calls(lambda cluster: {}, told.append)
+    silent, answered = ProbeSeen("a", ProbeResult.SILENT), ProbeSeen("a", ProbeResult.ANSWERED, 0.01)
+    for events in ([silent] * 3, [answered], [silent] * 3):
+        for event in events:
+            world.feed.put(event)
+        world.feed.tick()
+    assert told == ["a", "a"]
+
+
+async def test_the_end_of_a_drain_is_said_when_it_ends_by_itself(world: World, lines: list[dict[str, object]]) -> None:
+    until_ms = int(world.clock.wall() * 1000) + 1_000
+    await world.feed.drain(Drain(cluster="a", active=True, reason="test", version_ms=1, until_unix_ms=until_ms))
+    world.clock.advance(2.0)
+    world.feed.tick()
+    said = [(line["after"], line["detail"]) for line in lines if line.get("kind") == "drain"]
+    assert said == [("drained", "test"), ("serving", "expired")]

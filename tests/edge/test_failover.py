@@ -1,12 +1,14 @@
 """Which answer of a cluster means what, before the first byte to the client: row by row of the table."""
 
 import asyncio
+import errno
 import time
 
 import pytest
 
 from federation.ejection import Cause, State
 from federation.model import HoldKind
+from router.edge.pool import ClusterPool
 from router.retry import RetryBudget
 from router.settings import TimeoutSettings
 from tests.edge.harness import (
@@ -448,3 +450,33 @@ async def test_a_connection_that_rested_too_long_is_not_used_again() -> None:
         pool.trim(asyncio.get_running_loop().time() + 51, 50)
         await asyncio.sleep(0)
         assert all(connection.transport.is_closing() for connection in pool.idle)
+
+
+async def test_a_stream_without_framing_that_is_cut_does_not_look_complete() -> None:
+    """A killed server's last packet looks like a proper end; the last event says whether it was."""
+    unframed = head(200, {"content-type": "text/event-stream", "connection": "close"})
+    async with stage() as here:
+        here.near.plays(then_closes(unframed + b"".join(sse("one", done=False))))
+        cut = await here.ask(post(stream=True))
+        assert b"stream_broken" in cut.body
+        assert b"[DONE]" not in cut.body
+        here.near.plays(then_closes(unframed + b"".join(sse("one"))))
+        whole = await here.ask(post(stream=True))
+        assert whole.body.endswith(b"data: [DONE]\n\n")
+
+
+async def test_our_own_shortage_is_held_against_no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With no descriptor left every connection fails: taken for the clusters', it would eject them all."""
+    async with stage() as here:
+
+        async def exhausted(*_: object, **__: object) -> None:
+            raise OSError(errno.EMFILE, "Too many open files")
+
+        monkeypatch.setattr(ClusterPool, "_dial", exhausted)
+        for _ in range(5):
+            answer = await here.ask(post())
+            assert (answer.status, answer.code) == (503, "too_busy")
+        monkeypatch.undo()
+        here.door.feed.tick()
+        assert all(belief.standing.refused == 0 for belief in here.door.feed.snapshot.beliefs.values())
+        assert (await here.ask(post())).status == 200

@@ -129,7 +129,7 @@ def test_failing_now_and_then_is_not() -> None:
     assert standing.failure_share < 0.5
 
 
-@pytest.mark.parametrize("kind", [OutcomeKind.ABANDONED, OutcomeKind.CANCELLED])
+@pytest.mark.parametrize("kind", [OutcomeKind.ABANDONED, OutcomeKind.CANCELLED, OutcomeKind.LOCAL_SHORTAGE])
 def test_what_we_or_the_client_ended_says_nothing(kind: OutcomeKind) -> None:
     standing = called(Standing(), OutcomeKind.RESET)
     assert called(standing, *[kind] * 50) is standing
@@ -145,7 +145,7 @@ def test_refusals_that_are_nobodys_fault_never_eject(kind: OutcomeKind) -> None:
 def test_every_outcome_is_evidence_for_against_or_neither() -> None:
     assert not ANSWERED & AGAINST_CLUSTER.keys()
     neither = set(OutcomeKind) - ANSWERED - AGAINST_CLUSTER.keys()
-    assert neither == {OutcomeKind.ABANDONED, OutcomeKind.CANCELLED}
+    assert neither == {OutcomeKind.ABANDONED, OutcomeKind.CANCELLED, OutcomeKind.LOCAL_SHORTAGE}
 
 
 def test_answers_counted_together_are_worth_as_much_as_one_by_one() -> None:

@@ -235,7 +235,7 @@ def test_what_up_writes_can_be_read(tmp_path: Path) -> None:
     loaded = load_router(write(tmp_path, serve, inventory, token="t" * 32), {})
     assert loaded.warnings == ()
     assert loaded.inventory.residency == {"us": ("us-central1",), "eu": ("europe-west4",)}
-    assert [row.models["m"].slots for row in loaded.inventory.clusters[:2]] == [128, 128]
+    assert [row.models["m"].slots for row in loaded.inventory.clusters[:2]] == [96, 96]
     agent = agent_document(layout, clusters[0], ["http://127.0.0.1:9002"], stores, "us.key")
     assert msgspec.convert(agent, AgentSettings).cluster == "us-central1-a"
 

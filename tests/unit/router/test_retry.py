@@ -18,7 +18,13 @@ PAID = [
     OutcomeKind.MODEL_MISSING,
     OutcomeKind.CREDENTIALS,
 ]
-FINAL = [OutcomeKind.SERVED, OutcomeKind.PASSED_THROUGH, OutcomeKind.BROKEN, OutcomeKind.CANCELLED]
+FINAL = [
+    OutcomeKind.SERVED,
+    OutcomeKind.PASSED_THROUGH,
+    OutcomeKind.BROKEN,
+    OutcomeKind.CANCELLED,
+    OutcomeKind.LOCAL_SHORTAGE,
+]
 
 
 def after(*kinds: OutcomeKind, budget: RetryBudget | None = None) -> Next:
