@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import certifi
 import msgspec
 import pytest
 import yaml
@@ -212,6 +213,23 @@ def test_a_bad_matrix_says_its_line(tmp_path: Path) -> None:
     path = write(tmp_path, SERVE + "rtt_file: rtt.csv\n", **{"rtt.csv": "region,a,b\na,1\n"})
     (line,) = lines_of(path)
     assert line == "rtt.csv:2: expected 2 numbers after the region, found 1"
+
+
+def test_the_clusters_authorities_are_read_and_watched(tmp_path: Path) -> None:
+    authorities = Path(certifi.where()).read_text()
+    loaded = load_router(write(tmp_path, SERVE + "ca_file: ca.pem\n", **{"ca.pem": authorities}), {})
+    assert loaded.tls is not None
+    assert loaded.tls.cert_store_stats()["x509_ca"] > 0
+    assert tmp_path / "ca.pem" in loaded.files
+    (line,) = lines_of(write(tmp_path, SERVE + "ca_file: ca.pem\n", **{"ca.pem": "nonsense"}))
+    assert line.startswith("ca.pem:1: expected certificates in PEM")
+
+
+def test_files_of_a_configuration_that_failed_are_known(tmp_path: Path) -> None:
+    """So that the one that was missing is noticed when it comes."""
+    with pytest.raises(BadConfiguration) as caught:
+        load_router(write(tmp_path, SERVE + "keys_file: later.yaml\n"), {})
+    assert tmp_path / "later.yaml" in caught.value.files
 
 
 def test_watched_files_say_what_changed_since_they_were_read(tmp_path: Path) -> None:
