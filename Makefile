@@ -36,8 +36,9 @@ format: $(STAMP) ## rewrite the code in the house style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(STAMP) ## CPU per proxied call, about a minute; writes docs/benchmarks/edge.md
+bench: $(STAMP) ## CPU per proxied call and of the emulated servers, two minutes; writes docs/benchmarks/edge.md
 	$(BIN)/python -m tests.benchmarks.edge $(ARGS)
+	$(BIN)/python -m tests.benchmarks.model_server
 
 lock: ## resolve requirements/ anew (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \

@@ -3,6 +3,8 @@
 from typing import Any
 
 from federation.capacity import belief_liveness, models_of, pool_of
+from federation.ejection import State
+from federation.liveness import Liveness
 from federation.model import Belief
 from federation.view import PoolView
 from router.edge.door import FrontDoor
@@ -48,6 +50,7 @@ def _cluster(door: FrontDoor, name: str, belief: Belief, now: float) -> dict[str
             "state": standing.state,
             "cause": standing.cause,
             "for_s": now - standing.since if standing.since else None,
+            "next_try_s": max(0.0, standing.until - now) if standing.state is State.EJECTED else None,
             "share": standing.share(now, door.feed.rules),
         },
         "drain": {"reason": drain.reason, "until_unix_ms": drain.until_unix_ms, "by": drain.by}
@@ -59,7 +62,8 @@ def _cluster(door: FrontDoor, name: str, belief: Belief, now: float) -> dict[str
 
 
 def _model(door: FrontDoor, belief: Belief, model: str, view: PoolView | None) -> dict[str, Any]:
-    reported = pool_of(belief, model)
+    # Figures of a lost heartbeat are history: what is shown is what decisions go by.
+    reported = pool_of(belief, model) if view is not None and view.liveness is not Liveness.LOST else None
     own = door.in_flight.get((belief.spec.name, model), 0)
     return {
         "model": model,

@@ -83,6 +83,8 @@ def render(status: dict[str, Any], wall_s: float, width: int) -> "RenderableType
         state = "reachable" if store["reachable"] else "unreachable"
         head.append(f"  {store['name']} ")
         head.append(state, style="green" if store["reachable"] else "red")
+        if not store["reachable"] and store["age_s"] is not None:
+            head.append(f" {show_duration(store['age_s'])}", style="red")
     columns = [column for column in COLUMNS if width >= WIDE_COLUMNS or column not in WIDE_ONLY]
     table = plain_table(*columns, right=NUMBERS)
     for cluster in status["clusters"]:
@@ -126,7 +128,11 @@ def _standing(cluster: dict[str, Any], wall_s: float) -> str:
     text = _paint(state, STANDING)
     if state != "admitted" and standing["cause"]:
         text += f" ({standing['cause']})"
-    elif standing["share"] < 1:
+    if state != "admitted" and standing["for_s"] is not None:
+        text += f" {show_duration(standing['for_s'])}"
+    if standing.get("next_try_s"):
+        text += f", next try in {show_duration(standing['next_try_s'])}"
+    if state == "probation":
         text += f" [yellow]slow start {standing['share']:.0%}[/]"
     if drain is not None:
         left_s = drain["until_unix_ms"] / 1000 - wall_s

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -165,6 +166,16 @@ class Fleet:
     def ready(self, index: int = 0) -> int:
         """The status of /readyz on the main port."""
         return self._http.get(f"{self.part('serve', index=index)['url']}/readyz").status_code
+
+    def redis_answers(self) -> bool:
+        """Whether the first store answers a PING of our own."""
+        host, _, port = self.part("redis")["url"].removeprefix("redis://").rpartition(":")
+        try:
+            with socket.create_connection((host, int(port)), 0.5) as connection:
+                connection.sendall(b"PING\r\n")
+                return connection.recv(16).startswith(b"+PONG")
+        except OSError:
+            return False
 
     # Clients.
 
