@@ -91,7 +91,6 @@ class ClusterSpec(msgspec.Struct, frozen=True, kw_only=True):
     endpoint: str
     models: Mapping[str, DeclaredPool] = {}
     probe_path: str = "/health"
-    residency: tuple[str, ...] = ()
 
 
 class Drain(msgspec.Struct, frozen=True, kw_only=True):

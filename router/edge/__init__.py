@@ -4,7 +4,8 @@ A client's bytes enter `protocol`, which hands an inference call to a `cycle`; i
 complete, the cycle begins an `exchange`; the exchange makes `attempt`s over `upstream`
 connections and sends back what comes. `door` is what they all have at hand.
 
-Nothing in here awaits. Memory and time are bounded: see EdgeSettings and TimeoutSettings.
+No call waits for a coroutine in here (dialling and `asgi` have them). Memory and time are
+bounded: see EdgeSettings and TimeoutSettings.
 `heads`, `events`, `answers` and `refusals` are pure. `asgi` runs the same exchange behind any
 ASGI server.
 """

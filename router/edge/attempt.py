@@ -54,11 +54,6 @@ class Attempt:
         """It will not be sent again: a long answer need not keep its prompt in memory."""
         self._head = self._body = b""
 
-    @property
-    def answered(self) -> bool:
-        """Whether any byte has come back."""
-        return self.connection is not None and self.connection.answered
-
     # Taker
 
     @property

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 FEED_AGE_S_MAX = 10.0
 MEASURED_MASK = 15
+TELL_AGAIN_S = 10.0
 
 log = structlog.get_logger()
 
@@ -74,6 +75,7 @@ class FrontDoor:
         self._calls = 0
         self._request_prefix = f"{rng.getrandbits(64):016x}"
         self._credentials_alarmed: set[str] = set()
+        self._shortage_told_at = float("-inf")
 
     def request_id(self) -> str:
         """A new id: unlike any other of this process or another."""
@@ -181,6 +183,11 @@ class FrontDoor:
                 prompt_bytes=call.prompt_bytes,
             )
         )
+        if kind is OutcomeKind.LOCAL_SHORTAGE and self.now() - self._shortage_told_at > TELL_AGAIN_S:
+            self._shortage_told_at = self.now()
+            log.error(
+                "no connection could be opened: descriptors or ports ran out; raise ulimit -n", calls=len(self.active)
+            )
         if kind is OutcomeKind.CREDENTIALS and pool.cluster not in self._credentials_alarmed:
             self._credentials_alarmed.add(pool.cluster)
             log.error("cluster refuses our credentials", cluster=pool.cluster)

@@ -465,7 +465,9 @@ async def test_a_stream_without_framing_that_is_cut_does_not_look_complete() -> 
         assert whole.body.endswith(b"data: [DONE]\n\n")
 
 
-async def test_our_own_shortage_is_held_against_no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_our_own_shortage_is_held_against_no_cluster(
+    monkeypatch: pytest.MonkeyPatch, expects_errors: None
+) -> None:
     """With no descriptor left every connection fails: taken for the clusters', it would eject them all."""
     async with stage() as here:
 
