@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from federation.features import DECLARABLE
 from federation.model import ClusterSpec, DeclaredPool
 
 NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
@@ -92,6 +93,11 @@ def mistakes(inventory: Inventory) -> Iterator[Mistake]:
         for model, pool in row.models.items():
             if not 0 <= pool.slots <= SLOTS_MAX:
                 yield Mistake(f"{at}.models.{model}.slots", f"{pool.slots} is not within 0 and {SLOTS_MAX}")
+            for feature in pool.features:
+                if feature not in DECLARABLE:
+                    yield Mistake(
+                        f"{at}.models.{model}.features", f"{feature!r} is not known; known are {', '.join(DECLARABLE)}"
+                    )
         for number, key in enumerate(row.heartbeat_keys):
             if (key.secret_file is None) == (key.secret_env is None):
                 yield Mistake(f"{at}.heartbeat_keys.{number}", "give either secret_file or secret_env")

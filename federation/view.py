@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from federation.capacity import belief_liveness, capacity, models_of
+from federation.capacity import belief_liveness, capacity, models_of, pool_of
 from federation.ejection import Cause, State
+from federation.features import with_derived
 from federation.geography import Distances
 from federation.liveness import Liveness
 from federation.model import Belief, HoldKind, Mode, Snapshot
@@ -31,6 +32,7 @@ class Drop(StrEnum):
     UNREACHABLE = "unreachable"
     NO_ROOM = "no_room"
     REGION_NOT_ALLOWED = "region_not_allowed"
+    FEATURE_MISSING = "feature_missing"
     SLOW_START = "slow_start"
 
 
@@ -48,6 +50,7 @@ class PoolView:
     drop: Drop | None  # Settled for every call until the next tick; None: a candidate.
     in_panic: bool  # Dropped, but it answers: good enough when nobody better is left.
     probed_rtt_ms: float | None  # As this front door's own probes measure it.
+    features: frozenset[str] = frozenset()  # What its servers can do, as declared and as last reported.
 
     def load(self, own: int) -> float:
         """Calls there now, as we believe: what others had at the last report, and our own."""
@@ -148,7 +151,16 @@ def _pool_view(belief: Belief, model: str, alive: Liveness, now: float, wall_ms:
         drop=drop,
         in_panic=drop in (Drop.EJECTED, Drop.NOT_READY),
         probed_rtt_ms=None if belief.rtt_s is None else belief.rtt_s * 1000,
+        features=_features(belief, model),
     )
+
+
+def _features(belief: Belief, model: str) -> frozenset[str]:
+    """Also those of a cluster that is not heard from: what its servers can do does not change with that."""
+    declared = belief.spec.models.get(model)
+    reported = pool_of(belief, model)
+    both = (declared.features if declared is not None else ()) + (reported.features if reported is not None else ())
+    return with_derived(both) if both else frozenset()
 
 
 def _drop(belief: Belief, model: str, ready: bool, now: float, wall_ms: float) -> Drop | None:

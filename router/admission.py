@@ -40,6 +40,7 @@ def admit(
         regions = _regions(head.regions, residency, tenant.regions, known_regions)
         priority = _priority(head.priority, tenant.priority_max)
         deadline_s = _deadline_s(head.deadline_ms)
+        resume = head.resume is None or _resume(head.resume)
     except BadBody as error:
         return Failure(Kind.BAD_BODY, str(error), error.param)
     except BadHeader as error:
@@ -60,6 +61,7 @@ def admit(
         tenant=tenant.name,
         prompt_bytes=len(body),
         tokens_max=fields.tokens_max,
+        resume=resume,
     )
 
 
@@ -118,6 +120,14 @@ def _deadline_s(value: bytes | None) -> float | None:
             "x-tradewind-deadline-ms", f"x-tradewind-deadline-ms is a whole number of ms, 1 to {DEADLINE_MS_MAX}."
         )
     return int(text) / 1000
+
+
+def _resume(value: bytes) -> bool:
+    """Whether the client lets its stream be gone on with."""
+    text = value.strip().lower()
+    if text not in (b"on", b"off"):
+        raise BadHeader("x-tradewind-resume", "x-tradewind-resume is off, or left out.")
+    return text == b"on"
 
 
 def origin_of(

@@ -43,3 +43,5 @@ class Call(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     tenant: str = ANONYMOUS.name
     prompt_bytes: int = 0
     tokens_max: int | None = None
+    resume: bool = True  # Whether its stream may be gone on with elsewhere when it breaks.
+    needs: frozenset[str] | None = None  # Features without which a model pool is no candidate.

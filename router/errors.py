@@ -5,11 +5,11 @@
     ├─ bad_body                400            ├─ model_not_allowed      403            ├─ upstream_credentials 502
     ├─ bad_header              400            ├─ model_not_found        404            ├─ clusters_broken      502
     ├─ not_found               404            ├─ no_room                429            ├─ first_byte_timeout   504
-    ├─ method_not_allowed      405            ├─ no_cluster             503            └─ stream_broken  (error event)
+    ├─ method_not_allowed      405            ├─ no_cluster             503            ├─ stream_broken  (error event)
     ├─ body_too_large          413            ├─ nobody_connected       503
     ├─ request_timeout         408            ├─ deadline_exceeded      504
-    └─ headers_too_large       431            ├─ too_busy               503
-                                              └─ internal               500
+    ├─ headers_too_large       431            ├─ too_busy               503
+    └─ refused_by_cluster      400            └─ internal               500
 
 429 is "no room, come back"; 503 "nobody serves this now"; 504 "not in time"; 502 "a cluster
 took it and failed". After the first byte there is no status any more, only the event.
@@ -46,6 +46,7 @@ class Kind(StrEnum):
     CLUSTERS_BROKEN = "clusters_broken"
     FIRST_BYTE_TIMEOUT = "first_byte_timeout"
     STREAM_BROKEN = "stream_broken"
+    REFUSED_BY_CLUSTER = "refused_by_cluster"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +86,7 @@ TABLE: dict[Kind, Row] = {
     Kind.CLUSTERS_BROKEN: Row(502, *_UP, retry=False),  # Suspected of killing servers: not invited to go on.
     Kind.FIRST_BYTE_TIMEOUT: Row(504, *_UP, retry=True),
     Kind.STREAM_BROKEN: Row(502, *_UP, retry=True),
+    Kind.REFUSED_BY_CLUSTER: Row(400, *_DOWN, retry=False),  # Told as an event, behind a head that is out.
 }
 
 RETRY_AFTER_S = 1  # Where nothing better is known: about the time in which a cluster is ejected or found again.

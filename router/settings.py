@@ -13,6 +13,7 @@ class TimeoutSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     connect_s: float = 1.0  # Three round trips of the longest way there is.
     first_byte_s: float = 300.0  # A long prompt in a full queue; a dead cluster is found by probes long before.
     idle_s: float = 120.0  # Between two bytes of an answer.
+    comment_s: float = 15.0  # A stream that is quiet for longer gets a comment, so that no hop gives up on it.
     total_s: float = 3600.0  # The longest answer anyone waits for.
     body_s: float = 30.0  # For a client to send its request.
     keep_alive_s: float = 650.0  # Above the 600 s for which cloud load balancers keep connections to us.
@@ -24,6 +25,7 @@ class EdgeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     body_bytes_max: int = 32 * 1024 * 1024  # Images inline in a prompt; files have a path of their own.
     buffered_bytes_max: int = 1024 * 1024 * 1024  # Bodies of all calls in flight together.
+    kept_bytes_max: int = 256 * 1024 * 1024  # Of all streams together, to go on with them when they break.
     headers_bytes_max: int = 64 * 1024
     headers_max: int = 100
     idle_connections_max: int = 1024  # Kept open to each cluster.

@@ -53,7 +53,7 @@ class AsgiCall:
             if body is None:
                 return
             if isinstance(body, Failure):
-                exchange.refuse(body)
+                exchange.fail(body)
             else:
                 client = scope.get("client")
                 exchange.begin(self.path, body, client is not None and self.door.trusts(client[0]))

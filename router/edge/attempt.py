@@ -27,7 +27,13 @@ class Attempt:
     __slots__ = ("_body", "_head", "_owner", "_pool", "_reused", "began_at", "connection", "over", "placed")
 
     def __init__(
-        self, owner: AttemptOwner, placed: Placed, pool: ClusterPool, head: bytes, body: bytes, began_at: float
+        self,
+        owner: AttemptOwner,
+        placed: Placed,
+        pool: ClusterPool,
+        head: bytes,
+        body: bytes | bytearray,
+        began_at: float,
     ) -> None:
         self._owner = owner
         self._pool = pool
@@ -41,7 +47,8 @@ class Attempt:
 
     def begin(self) -> None:
         """Get a connection and send."""
-        self._pool.acquire(self)
+        if not self.over:  # It may have had to wait for its turn.
+            self._pool.acquire(self)
 
     def end(self) -> None:
         """We want no more of it: the upstream request is aborted unless its answer is complete."""

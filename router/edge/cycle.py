@@ -155,7 +155,7 @@ class EdgeCycle:
     def _refuse(self, failure: Failure) -> None:
         """Answer before the body is complete; the rest of it is read and thrown away, and nothing after it taken."""
         self.keep_alive = False
-        self.exchange.refuse(failure)
+        self.exchange.fail(failure)
 
     def _forget_body(self) -> None:
         if self._buffered:

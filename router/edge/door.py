@@ -3,6 +3,7 @@
 One per process. Nothing in here waits; the loops that keep it fresh live in router.app.
 """
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from random import Random
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ from router.edge.heads import HeadReader, RequestHead
 from router.edge.pool import PoolDirectory
 from router.errors import Failure, Kind
 from router.metrics import RouterMetrics
+from router.resume.budget import Pace, ResumeBudget
 from router.retry import RetryBudget
 from router.settings import RouterSettings
 
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 FEED_AGE_S_MAX = 10.0
 MEASURED_MASK = 15
 TELL_AGAIN_S = 10.0
+HEARD_S = 0.5  # A stream that brought something within so long is alive.
 
 log = structlog.get_logger()
 
@@ -66,9 +69,12 @@ class FrontDoor:
         self.now = now
         self.wall = wall
         self.budget = RetryBudget()
+        self.resumes = ResumeBudget(refilled_at=now())
+        self.pace = Pace()
         self.reader = HeadReader(settings.client_region_header)
         self.active: set[Exchange] = set()
         self.buffered_bytes = 0
+        self.kept_bytes = 0  # Of streams that can be gone on with.
         self.started_at = now()
         self.lame_duck = False  # We are about to end: answers say `Connection: close`.
         self._requests = 0
@@ -125,6 +131,10 @@ class FrontDoor:
         if len(self.active) >= edge.calls_max:
             return Failure(Kind.TOO_BUSY, "This front door has too many calls in flight; try again.")
         return None
+
+    def may_keep(self, length: int) -> bool:
+        """Whether so many bytes more may be kept for streams that might break."""
+        return self.kept_bytes + length <= self.settings.edge.kept_bytes_max
 
     def too_large(self, length: int) -> Failure:
         """The error for a body of so many bytes: too many for anyone, or for now."""
@@ -198,6 +208,10 @@ class FrontDoor:
 
     # What the loops do to calls.
 
+    def later(self, wait_s: float, do: Callable[[], None]) -> None:
+        """Do something in a while."""
+        asyncio.get_running_loop().call_later(wait_s, do)
+
     def cluster_unreachable(self, cluster: str) -> None:
         """Probes or connections say that nobody is there: calls that wait there go elsewhere now."""
         waiting = [exchange for exchange in self.active if exchange.waits_at == cluster]
@@ -212,9 +226,19 @@ class FrontDoor:
         """End what has taken too long, and note which clusters are heard from. A few times a second."""
         now = self.now()
         self._each(list(self.active), lambda exchange: exchange.check_time(now))
+        gone = self.feed.unreachable()
+        silent: list[Exchange] = []
         for exchange in self.active:
-            if now - exchange.heard_at < 0.5 and (cluster := exchange.relays_from) is not None:
+            cluster = exchange.relays_from
+            if cluster is None:
+                continue
+            if now - exchange.heard_at < HEARD_S:
                 self.feed.heard_from(cluster)
+            elif cluster in gone and exchange.can_resume:
+                silent.append(exchange)
+        if silent:
+            log.info("silent streams go on elsewhere", clusters=sorted(gone), calls=len(silent))
+            self._each(silent, lambda exchange: exchange.abandon())
 
     def cut_all(self) -> None:
         """The grace period is over: end every call, honestly."""

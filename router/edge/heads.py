@@ -67,6 +67,7 @@ class RequestHead(msgspec.Struct, kw_only=True):
     deadline_ms: bytes | None = None
     session: bytes | None = None
     regions: bytes | None = None
+    resume: bytes | None = None
     client_region: bytes | None = None
     content_length: bytes | None = None
     chunked: bool = False
@@ -89,6 +90,7 @@ _READ: dict[bytes, str] = {
     b"x-tradewind-deadline-ms": "deadline_ms",
     b"x-tradewind-session": "session",
     b"x-tradewind-regions": "regions",
+    b"x-tradewind-resume": "resume",
     b"content-length": "content_length",
 }
 

@@ -2,10 +2,13 @@
 
 from collections import Counter
 
+import msgspec
+
 from federation.outcome import NEVER_CONNECTED, OutcomeKind
 from federation.view import FleetView
 from router.call import Call
 from router.decision import Refuse
+from router.edge.answers import SENTENCE_BYTES
 from router.errors import Failure, Kind
 from router.retry import BROKEN_CLUSTERS_MAX, Attempts
 
@@ -58,6 +61,31 @@ def nobody_answered(call: Call, attempts: Attempts, retry_after_s: float | None)
     if attempts.last in (OutcomeKind.MODEL_MISSING, OutcomeKind.MODEL_UNAVAILABLE):
         return Failure(Kind.NO_CLUSTER, f"The model '{call.model}' is not available at the clusters tried ({tried}).")
     return Failure(Kind.UPSTREAM_FAILED, f"The clusters tried failed before they answered ({tried}).")
+
+
+def broken_off(how: str) -> Failure:
+    """A stream ended before its time, and nobody could go on with it."""
+    return Failure(Kind.STREAM_BROKEN, f"The cluster {how} in the middle of its answer.")
+
+
+class _Refusal(msgspec.Struct):
+    message: str
+    param: str | None = None
+
+
+class _Envelope(msgspec.Struct):
+    error: _Refusal | str
+
+
+def refused_by_cluster(body: bytes) -> Failure:
+    """The error of a cluster that came behind a head of ours: what it says, as an event."""
+    try:
+        said = msgspec.json.decode(body, type=_Envelope).error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        said = body[:SENTENCE_BYTES].decode("utf-8", "replace") or "The cluster refused the request."
+    if isinstance(said, str):
+        return Failure(Kind.REFUSED_BY_CLUSTER, said)
+    return Failure(Kind.REFUSED_BY_CLUSTER, said.message, said.param)
 
 
 def not_in_time(call: Call) -> Failure:

@@ -84,7 +84,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     # For the taker.
 
-    def send(self, taker: Taker, head: bytes, body: bytes) -> None:
+    def send(self, taker: Taker, head: bytes, body: bytes | bytearray) -> None:
         """Send one request; the answer goes to `taker`."""
         self._begin()
         self.taker = taker

@@ -25,13 +25,15 @@ def decide(call: Call, fleet: FleetView, own: Own, rng: Random) -> Decision:
     view = fleet.models.get(call.model)
     if view is None:
         return Refuse(known=False, generation=fleet.generation)
-    allowed = call.regions
+    allowed, needs = call.regions, call.needs
     roomy: list[Placed] = []
     full: list[Placed] = []
     nearest_is_full = False
     for placed in view.nearest_first(call.origin, fleet):
         pool = placed.pool
         if pool.drop is not None or (allowed is not None and pool.region not in allowed):
+            continue
+        if needs is not None and not needs <= pool.features:
             continue
         if has_room(pool, own, rng):
             if not roomy:
@@ -66,11 +68,10 @@ def least_saturated(full: list[Placed], own: Own) -> list[Placed]:
 
 def _without_room(call: Call, fleet: FleetView, view: ModelView, full: list[Placed], own: Own) -> Decision:
     """Nobody has room: the least saturated takes it; with too few in good standing, standing is ignored."""
-    allowed = call.regions
     answering = [
         placed
         for placed in view.nearest_first(call.origin, fleet)
-        if placed.pool.in_panic and (allowed is None or placed.pool.region in allowed)
+        if placed.pool.in_panic and unfit(call, placed.pool) is None
     ]
     if answering and len(full) < PANIC_SHARE * (len(full) + len(answering)):
         order = least_saturated(full + answering, own)
@@ -91,8 +92,16 @@ def drops(call: Call, view: ModelView) -> dict[str, Drop]:
     """Why each cluster that serves the model was passed over."""
     found: dict[str, Drop] = {}
     for pool in view.pools:
-        if call.regions is not None and pool.region not in call.regions:
-            found[pool.cluster] = Drop.REGION_NOT_ALLOWED
-        elif pool.drop is not None:
-            found[pool.cluster] = pool.drop
+        drop = unfit(call, pool) or pool.drop
+        if drop is not None:
+            found[pool.cluster] = drop
     return found
+
+
+def unfit(call: Call, pool: PoolView) -> Drop | None:
+    """Why this call in particular cannot go to a pool."""
+    if call.regions is not None and pool.region not in call.regions:
+        return Drop.REGION_NOT_ALLOWED
+    if call.needs is not None and not call.needs <= pool.features:
+        return Drop.FEATURE_MISSING
+    return None

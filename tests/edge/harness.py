@@ -531,6 +531,10 @@ class Stage:
             found[labels[0]] = found.get(labels[0], 0) + count
         return found
 
+    def resumes(self) -> dict[str, int]:
+        """What became of how many streams that broke."""
+        return {labels[0]: count for labels, count in self._counted("tradewind_resumes", "outcome").items()}
+
     def _counted(self, metric: str, *labels: str) -> dict[Any, int]:
         found: dict[Any, int] = {}
         for family in self.registry.collect():
@@ -573,6 +577,7 @@ async def stage(
     slots: int = 64,
     plain: bool = False,
     seed: int = 7,
+    features: tuple[str, ...] = (),
 ) -> AsyncIterator[Stage]:
     """Start it all; end it all, and check that no call was left behind. `plain`: uvicorn's own protocol."""
     clusters = {name: ScriptedCluster(name) for name in names}
@@ -589,7 +594,7 @@ async def stage(
     )
     rows = tuple(
         ClusterRow(
-            name=name, region=REGIONS[name], endpoint=cluster.endpoint, models={MODEL: DeclaredPool(slots=slots)}
+            name=name, region=REGIONS[name], endpoint=cluster.endpoint, models={MODEL: DeclaredPool(slots, features)}
         )
         for name, cluster in clusters.items()
     )
