@@ -31,6 +31,7 @@ class Drop(StrEnum):
     UNREACHABLE = "unreachable"
     NO_ROOM = "no_room"
     REGION_NOT_ALLOWED = "region_not_allowed"
+    ELSEWHERE = "elsewhere"  # What the call needs beside its model is at other clusters: a path, what it refers to.
     SLOW_START = "slow_start"
 
 

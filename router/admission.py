@@ -8,6 +8,7 @@ from router.body import BadBody, read_fields
 from router.call import RANK, Call, Priority, Tenant
 from router.edge.heads import RequestHead
 from router.errors import Failure, Kind
+from router.paths import Route
 
 SESSION_LENGTH_MAX = 256
 DEADLINE_MS_MAX = 24 * 3600 * 1000
@@ -21,7 +22,8 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 def admit(
     *,
-    path: str,
+    route: Route,
+    target: bytes,
     head: RequestHead,
     body: bytes | bytearray,
     tenant: Tenant,
@@ -49,7 +51,7 @@ def admit(
     session = head.session
     return Call(
         id=request_id,
-        path=path,
+        path=target.partition(b"#")[0].decode("latin-1"),
         model=fields.model,
         origin=origin,
         stream=bool(fields.stream),
@@ -60,6 +62,7 @@ def admit(
         tenant=tenant.name,
         prompt_bytes=len(body),
         tokens_max=fields.tokens_max,
+        clusters=route.clusters,
     )
 
 

@@ -13,6 +13,7 @@ from router.edge.door import FrontDoor
 from router.edge.exchange import Exchange, State
 from router.edge.heads import BadHead, Headers, RequestHead, is_request_id
 from router.errors import Failure, Kind
+from router.paths import Route
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -26,9 +27,9 @@ LOW_WATER_BYTES = 16 * 1024
 class AsgiCall:
     """Takes one request's body from ASGI, runs its exchange, sends the answer."""
 
-    def __init__(self, door: FrontDoor, path: str) -> None:
+    def __init__(self, door: FrontDoor, route: Route) -> None:
         self.door = door
-        self.path = path
+        self.route = route
         self._out: deque[Message] = deque()
         self._out_bytes = 0
         self._paused = False
@@ -47,7 +48,7 @@ class AsgiCall:
             head, failure = RequestHead(forwarded=b""), Failure(Kind.BAD_HTTP, str(error))
         given = head.request_id
         request_id = given.decode("ascii") if given is not None and is_request_id(given) else self.door.request_id()
-        exchange = self._exchange = Exchange(self.door, self, head, request_id)
+        exchange = self._exchange = Exchange(self.door, self, head, request_id, self.route)
         try:
             body = failure or self.door.no_place_for(int(head.content_length or 0)) or await self._body(receive)
             if body is None:
@@ -56,7 +57,7 @@ class AsgiCall:
                 exchange.refuse(body)
             else:
                 client = scope.get("client")
-                exchange.begin(self.path, body, client is not None and self.door.trusts(client[0]))
+                exchange.begin(_target(self.route, scope), body, client is not None and self.door.trusts(client[0]))
             watcher = asyncio.get_running_loop().create_task(self._watch(receive))
             try:
                 await self._send_all(send)
@@ -139,6 +140,12 @@ class AsgiCall:
     def abort(self) -> None:
         self._aborted = True
         self._wake.set()
+
+
+def _target(route: Route, scope: Scope) -> bytes:
+    """Path and query, as the client wrote them."""
+    query: bytes = scope.get("query_string", b"")
+    return b"%s?%s" % (route.path.encode(), query) if query else route.path.encode()
 
 
 def _framed(headers: list[tuple[bytes, bytes]]) -> Headers:

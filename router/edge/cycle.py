@@ -11,6 +11,7 @@ from router.edge.door import FrontDoor
 from router.edge.exchange import Exchange, State
 from router.edge.heads import BadHead, Headers, RequestHead, is_request_id
 from router.errors import Failure, Kind
+from router.paths import Route
 
 if TYPE_CHECKING:
     from router.edge.protocol import EdgeProtocol
@@ -58,14 +59,18 @@ class EdgeCycle:
         "keep_alive",
         "message_event",
         "more_body",
-        "path",
         "response_complete",
         "response_started",
+        "route",
+        "target",
     )
 
-    def __init__(self, protocol: "EdgeProtocol", door: FrontDoor, path: str, headers: Headers, *, http10: bool) -> None:
+    def __init__(
+        self, protocol: "EdgeProtocol", door: FrontDoor, route: Route, target: bytes, headers: Headers, *, http10: bool
+    ) -> None:
         self.door = door
-        self.path = path
+        self.route = route
+        self.target = target  # Path and query, as the client wrote them.
         self.response_complete = False
         self.response_started = False
         self.keep_alive = not http10
@@ -91,7 +96,7 @@ class EdgeCycle:
         self._request = request
         given = request.request_id
         request_id = given.decode("ascii") if given is not None and is_request_id(given) else door.request_id()
-        self.exchange = Exchange(door, self, request, request_id)
+        self.exchange = Exchange(door, self, request, request_id, route)
         if failure is None:
             failure = door.no_place_for(int(request.content_length or 0))
         self.body_failure = failure
@@ -150,7 +155,7 @@ class EdgeCycle:
         body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
         self._body = []
         self._pieces = []
-        self.exchange.begin(self.path, body, self._protocol.peer_is_trusted)
+        self.exchange.begin(self.target, body, self._protocol.peer_is_trusted)
 
     def _refuse(self, failure: Failure) -> None:
         """Answer before the body is complete; the rest of it is read and thrown away, and nothing after it taken."""

@@ -19,6 +19,7 @@ from router.edge.heads import HeadReader, RequestHead
 from router.edge.pool import PoolDirectory
 from router.errors import Failure, Kind
 from router.metrics import RouterMetrics
+from router.paths import Routes
 from router.retry import RetryBudget
 from router.settings import RouterSettings
 
@@ -47,6 +48,7 @@ class FrontDoor:
         keys: ApiKeys | None,
         residency: Mapping[str, frozenset[str]],
         known_regions: frozenset[str],
+        routes: Routes,
         trusted_proxies: Sequence[Network],
         metrics: RouterMetrics,
         rng: Random,
@@ -60,6 +62,7 @@ class FrontDoor:
         self.keys = keys  # None: anyone may call; then we listen on loopback only.
         self.residency = residency
         self.known_regions = known_regions
+        self.routes = routes
         self.trusted_proxies = trusted_proxies
         self.metrics = metrics
         self.rng = rng

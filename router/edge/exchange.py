@@ -40,6 +40,7 @@ from router.edge.heads import Headers, RequestHead, upstream_head
 from router.edge.refusals import no_candidate, nobody_answered, not_in_time
 from router.edge.reply import Downstream, Reply
 from router.errors import Failure, Kind
+from router.paths import Route
 from router.policy import decide
 from router.retry import ATTEMPTS_MAX, Attempts, Next, after_attempt
 
@@ -76,6 +77,7 @@ class Exchange:
         "_request_head",
         "_resumed_at",
         "_retry_after_s",
+        "_route",
         "_tried",
         "arrived_at",
         "call",
@@ -86,13 +88,16 @@ class Exchange:
         "state",
     )
 
-    def __init__(self, door: FrontDoor, downstream: Downstream, head: RequestHead, request_id: str) -> None:
+    def __init__(
+        self, door: FrontDoor, downstream: Downstream, head: RequestHead, request_id: str, route: Route
+    ) -> None:
         self.door = door
         self.state = DECIDING
         self.request_id = request_id
         self.call: Call | None = None
         self.arrived_at = self.heard_at = self.complete_at = door.now()
-        self._reply = Reply(downstream)
+        self._route = route
+        self._reply = Reply(downstream, route.dialect, request_id)
         self._request_head = head
         self._body = b""
         self._candidates: tuple[Placed, ...] = ()
@@ -108,8 +113,8 @@ class Exchange:
 
     # What the client's side tells us.
 
-    def begin(self, path: str, body: bytes, peer_is_trusted: bool) -> None:
-        """The request is complete."""
+    def begin(self, target: bytes, body: bytes, peer_is_trusted: bool) -> None:
+        """The request is complete. `target`: path and query as the client wrote them."""
         door = self.door
         self.complete_at = door.now()
         head = self._request_head
@@ -118,7 +123,8 @@ class Exchange:
             self.refuse(door.unauthenticated(head))
             return
         admitted = admit(
-            path=path,
+            route=self._route,
+            target=target,
             head=head,
             body=body,
             tenant=tenant,
@@ -254,7 +260,7 @@ class Exchange:
         self._attempts.made += 1
         self._tried.append(pool.cluster)
         head = upstream_head(
-            call.path.encode("ascii"),
+            call.path.encode("latin-1"),
             pool.authority,
             self._request_head,
             self.request_id.encode("latin-1"),

@@ -6,10 +6,11 @@ answer. From then on nothing can be taken back.
 
 from typing import Protocol
 
+from router.dialect import Dialect, told, told_headers, told_in_stream
 from router.edge.answers import header
 from router.edge.events import EventSplitter
 from router.edge.heads import Headers, downstream_headers
-from router.errors import Failure, error_body, error_event, error_headers
+from router.errors import Failure
 
 HELD_BYTES_MAX = 256 * 1024  # A longer answer that is no stream goes out before it is complete.
 
@@ -35,12 +36,24 @@ class Downstream(Protocol):
 class Reply:
     """See the module's docstring."""
 
-    __slots__ = ("_downstream", "_headers", "_held", "_held_bytes", "_splitter", "started", "status")
+    __slots__ = (
+        "_dialect",
+        "_downstream",
+        "_headers",
+        "_held",
+        "_held_bytes",
+        "_request_id",
+        "_splitter",
+        "started",
+        "status",
+    )
 
-    def __init__(self, downstream: Downstream) -> None:
+    def __init__(self, downstream: Downstream, dialect: Dialect, request_id: str) -> None:
         self.started = False
         self.status = 0
+        self._dialect = dialect
         self._downstream = downstream
+        self._request_id = request_id
         self._headers: Headers = []
         self._held: list[bytes] = []
         self._held_bytes = 0
@@ -116,7 +129,7 @@ class Reply:
         if splitter is None:
             self._downstream.abort()
             return
-        event = error_event(failure)
+        event = told_in_stream(failure, self._dialect, self._request_id, splitter.events)
         self._downstream.send_body(b"\n\n" + event if splitter.torn else event)
         self._downstream.finish()
 
@@ -124,8 +137,9 @@ class Reply:
         """An error of our own instead of an answer."""
         assert not self.started, "the head is out"
         self.started = True
-        body = error_body(failure)
-        self._downstream.send_head(failure.row.status, error_headers(failure) + ours, len(body))
+        body = told(failure, self._dialect, self._request_id)
+        headers = told_headers(failure, self._dialect, self._request_id) + ours
+        self._downstream.send_head(failure.row.status, headers, len(body))
         self._downstream.send_body(body)
         self._downstream.finish()
 

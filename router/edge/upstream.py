@@ -12,6 +12,8 @@ import httptools
 from federation.outcome import OutcomeKind
 
 HEAD_BYTES_MAX = 64 * 1024
+# What the last event of a whole stream holds: OpenAI's, Anthropic's, the Responses API's.
+LAST_EVENTS = (b"[DONE]", b"message_stop", b"response.completed", b"response.incomplete", b"response.failed")
 COALESCE_BYTES_MAX = 64 * 1024  # Head and body up to this go out in one write.
 
 if TYPE_CHECKING:
@@ -186,7 +188,7 @@ class UpstreamConnection(asyncio.Protocol):
     def _is_cut_stream(self) -> bool:
         """A stream that ends with its connection and without its last event: a killed server's end looks just so."""
         stream = any(name == b"content-type" and b"event-stream" in value.lower() for name, value in self._headers)
-        return stream and b"[DONE]" not in self._last
+        return stream and not any(mark in self._last for mark in LAST_EVENTS)
 
     # httptools callbacks
 

@@ -25,13 +25,15 @@ def decide(call: Call, fleet: FleetView, own: Own, rng: Random) -> Decision:
     view = fleet.models.get(call.model)
     if view is None:
         return Refuse(known=False, generation=fleet.generation)
-    allowed = call.regions
+    allowed, clusters = call.regions, call.clusters
     roomy: list[Placed] = []
     full: list[Placed] = []
     nearest_is_full = False
     for placed in view.nearest_first(call.origin, fleet):
         pool = placed.pool
         if pool.drop is not None or (allowed is not None and pool.region not in allowed):
+            continue
+        if clusters is not None and pool.cluster not in clusters:
             continue
         if has_room(pool, own, rng):
             if not roomy:
@@ -66,11 +68,13 @@ def least_saturated(full: list[Placed], own: Own) -> list[Placed]:
 
 def _without_room(call: Call, fleet: FleetView, view: ModelView, full: list[Placed], own: Own) -> Decision:
     """Nobody has room: the least saturated takes it; with too few in good standing, standing is ignored."""
-    allowed = call.regions
+    allowed, clusters = call.regions, call.clusters
     answering = [
         placed
         for placed in view.nearest_first(call.origin, fleet)
-        if placed.pool.in_panic and (allowed is None or placed.pool.region in allowed)
+        if placed.pool.in_panic
+        and (allowed is None or placed.pool.region in allowed)
+        and (clusters is None or placed.pool.cluster in clusters)
     ]
     if answering and len(full) < PANIC_SHARE * (len(full) + len(answering)):
         order = least_saturated(full + answering, own)
@@ -93,6 +97,8 @@ def drops(call: Call, view: ModelView) -> dict[str, Drop]:
     for pool in view.pools:
         if call.regions is not None and pool.region not in call.regions:
             found[pool.cluster] = Drop.REGION_NOT_ALLOWED
+        elif call.clusters is not None and pool.cluster not in call.clusters:
+            found[pool.cluster] = Drop.ELSEWHERE
         elif pool.drop is not None:
             found[pool.cluster] = pool.drop
     return found
