@@ -4,11 +4,12 @@ import ipaddress
 from collections.abc import Mapping, Sequence, Set
 
 from federation.geography import nearest_region
-from router.body import BadBody, read_fields
+from router.body import BadBody, Fields, read_fields
 from router.call import RANK, Call, Priority, Tenant
 from router.edge.heads import RequestHead
 from router.errors import Failure, Kind
 from router.paths import Route
+from router.pieces import Pieces
 
 SESSION_LENGTH_MAX = 256
 DEADLINE_MS_MAX = 24 * 3600 * 1000
@@ -25,7 +26,8 @@ def admit(
     route: Route,
     target: bytes,
     head: RequestHead,
-    body: bytes | bytearray,
+    body: bytes | bytearray | Pieces,
+    fields: Fields | None = None,
     tenant: Tenant,
     request_id: str,
     origin: str,
@@ -34,11 +36,14 @@ def admit(
 ) -> Call | Failure:
     """The call that a request makes, narrowed to what its tenant may do.
 
+    `fields` is what the body says, where that was read as it came in.
     `residency` maps the name of a class to its regions; `origin` is where the call comes from;
     a region that is not in `known_regions` (None: any is) is a mistake.
     """
     try:
-        fields = read_fields(body)
+        if fields is None:
+            assert not isinstance(body, Pieces), "what is kept in pieces was read as it came"
+            fields = read_fields(body)
         regions = _regions(head.regions, residency, tenant.regions, known_regions)
         priority = _priority(head.priority, tenant.priority_max)
         deadline_s = _deadline_s(head.deadline_ms)

@@ -19,11 +19,11 @@ from router.edge.heads import HeadReader, RequestHead
 from router.edge.pool import PoolDirectory
 from router.errors import Failure, Kind
 from router.metrics import RouterMetrics
-from router.paths import Routes
+from router.paths import Form, Routes
 from router.retry import RetryBudget
 from router.settings import RouterSettings
 
-_SERVED = OutcomeKind.SERVED  # Looking a member up costs more than the comparison.
+_SERVED, _JSON = OutcomeKind.SERVED, Form.JSON  # Looking a member up costs more than the comparison.
 
 if TYPE_CHECKING:
     from router.edge.exchange import Exchange
@@ -120,18 +120,23 @@ class FrontDoor:
 
     # Bounds.
 
-    def no_place_for(self, length: int) -> Failure | None:
+    def no_place_for(self, length: int, form: Form = Form.JSON) -> Failure | None:
         """Why a call with a body of so many bytes (0: not known yet) is not taken in; None if it is."""
         edge = self.settings.edge
-        if length > edge.body_bytes_max or self.buffered_bytes + length > edge.buffered_bytes_max:
-            return self.too_large(length)
+        if length > self.bytes_max(form) or self.buffered_bytes + length > edge.buffered_bytes_max:
+            return self.too_large(length, form)
         if len(self.active) >= edge.calls_max:
             return Failure(Kind.TOO_BUSY, "This front door has too many calls in flight; try again.")
         return None
 
-    def too_large(self, length: int) -> Failure:
+    def bytes_max(self, form: Form) -> int:
+        """How large a body of a form may be."""
+        edge = self.settings.edge
+        return edge.body_bytes_max if form is _JSON else edge.upload_bytes_max
+
+    def too_large(self, length: int, form: Form = Form.JSON) -> Failure:
         """The error for a body of so many bytes: too many for anyone, or for now."""
-        limit = self.settings.edge.body_bytes_max
+        limit = self.bytes_max(form)
         if length > limit:
             return Failure(Kind.BODY_TOO_LARGE, f"The request body is larger than {limit} bytes.")
         return Failure(Kind.TOO_BUSY, "This front door holds too many request bodies; try again.")

@@ -31,6 +31,7 @@ from enum import IntEnum
 from federation.outcome import OutcomeKind
 from federation.view import Placed
 from router.admission import admit
+from router.body import Fields
 from router.call import Call
 from router.decision import Place, Reason, Refuse
 from router.edge.answers import meaning, names_the_model, retry_after_s
@@ -41,6 +42,7 @@ from router.edge.refusals import no_candidate, nobody_answered, not_in_time
 from router.edge.reply import Downstream, Reply
 from router.errors import Failure, Kind
 from router.paths import Route
+from router.pieces import Pieces
 from router.policy import decide
 from router.retry import ATTEMPTS_MAX, Attempts, Next, after_attempt
 
@@ -99,7 +101,7 @@ class Exchange:
         self._route = route
         self._reply = Reply(downstream, route.dialect, request_id)
         self._request_head = head
-        self._body = b""
+        self._body: bytes | Pieces = b""
         self._candidates: tuple[Placed, ...] = ()
         self._reason = _NEAREST
         self._attempt: Attempt | None = None
@@ -113,8 +115,8 @@ class Exchange:
 
     # What the client's side tells us.
 
-    def begin(self, target: bytes, body: bytes, peer_is_trusted: bool) -> None:
-        """The request is complete. `target`: path and query as the client wrote them."""
+    def begin(self, target: bytes, body: bytes | Pieces, peer_is_trusted: bool, fields: Fields | None = None) -> None:
+        """The request is complete. `target`: path and query as the client wrote them; `fields`: if already read."""
         door = self.door
         self.complete_at = door.now()
         head = self._request_head
@@ -127,6 +129,7 @@ class Exchange:
             target=target,
             head=head,
             body=body,
+            fields=fields,
             tenant=tenant,
             request_id=self.request_id,
             origin=door.origin_of(head, peer_is_trusted),

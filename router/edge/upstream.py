@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Protocol, cast
 import httptools
 
 from federation.outcome import OutcomeKind
+from router.edge.upload import Upload
+from router.pieces import Pieces
 
 HEAD_BYTES_MAX = 64 * 1024
 # What the last event of a whole stream holds: OpenAI's, Anthropic's, the Responses API's.
@@ -55,6 +57,7 @@ class UpstreamConnection(asyncio.Protocol):
         "_last",
         "_parser",
         "_status",
+        "_upload",
         "answered",
         "pool",
         "rested_at",
@@ -83,14 +86,19 @@ class UpstreamConnection(asyncio.Protocol):
         self._keep_alive = False  # As the answer's head says; the parser forgets it with the message's end.
         self._complete = False
         self._dirty = False  # More came than was asked for.
+        self._upload: Upload | None = None  # The request's body, where it is sent in steps.
 
     # For the taker.
 
-    def send(self, taker: Taker, head: bytes, body: bytes) -> None:
+    def send(self, taker: Taker, head: bytes, body: bytes | Pieces) -> None:
         """Send one request; the answer goes to `taker`."""
         self._begin()
         self.taker = taker
-        if len(body) <= COALESCE_BYTES_MAX:
+        if isinstance(body, Pieces):
+            self.transport.write(head)
+            self._upload = Upload(self.transport, body)
+            self._upload.go_on()
+        elif len(body) <= COALESCE_BYTES_MAX:
             self.transport.write(head + body)
         else:
             self.transport.writelines((head, body))
@@ -114,7 +122,9 @@ class UpstreamConnection(asyncio.Protocol):
 
     def _done(self) -> None:
         """The answer is complete: back to the pool, or closed if it cannot carry another."""
-        unsent = self.transport.get_write_buffer_size()  # It answered before it had taken the whole request.
+        # It answered before it had taken the whole request.
+        unsent = self.transport.get_write_buffer_size() or (self._upload is not None and not self._upload.done)
+        self._upload = None
         if self._dirty or not self._keep_alive or unsent or self.transport.is_closing():
             self.transport.abort()
         else:
@@ -126,6 +136,14 @@ class UpstreamConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
         self.pool.open += 1
+
+    def pause_writing(self) -> None:
+        if self._upload is not None:
+            self._upload.pause()
+
+    def resume_writing(self) -> None:
+        if self._upload is not None:
+            self._upload.resume()
 
     def data_received(self, data: bytes) -> None:
         if self.taker is None:
@@ -176,6 +194,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.pool.open -= 1
+        self._upload = None
         self.pool.forget(self)
         taker, self.taker = self.taker, None
         if taker is None:
