@@ -22,6 +22,11 @@ import msgspec
 from federation.features import DECLARABLE
 from federation.model import ClusterSpec, DeclaredPool
 
+PATH = re.compile(r"(/[A-Za-z0-9._~-]+)+/?")
+PATHS_MAX = 100
+PATH_LENGTH_MAX = 200
+OWN_PATHS = frozenset({"/healthz", "/readyz", "/docs", "/openapi.json", "/v1/models"})
+OWN_PREFIXES = ("/v1/models/", "/docs/")
 NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 SLOTS_MAX = 1_000_000
 
@@ -42,6 +47,7 @@ class ClusterRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     endpoint: str
     models: dict[str, DeclaredPool] = {}
     probe_path: str = "/health"
+    paths: tuple[str, ...] = ()
     heartbeat_keys: tuple[KeySource, ...] = ()
 
 
@@ -60,6 +66,7 @@ class Inventory(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
                 endpoint=row.endpoint.rstrip("/"),
                 models=row.models,
                 probe_path=row.probe_path,
+                paths=frozenset(row.paths),
             )
             for row in self.clusters
         }
@@ -90,6 +97,11 @@ def mistakes(inventory: Inventory) -> Iterator[Mistake]:
             yield Mistake(f"{at}.endpoint", reason)
         if not row.probe_path.startswith("/"):
             yield Mistake(f"{at}.probe_path", f"{row.probe_path!r} does not start with /")
+        if len(row.paths) > PATHS_MAX:
+            yield Mistake(f"{at}.paths", f"{len(row.paths)} paths; expected {PATHS_MAX} at most")
+        for number, path in enumerate(row.paths):
+            if (reason := path_mistake(path)) is not None:
+                yield Mistake(f"{at}.paths.{number}", reason)
         for model, pool in row.models.items():
             if not 0 <= pool.slots <= SLOTS_MAX:
                 yield Mistake(f"{at}.models.{model}.slots", f"{pool.slots} is not within 0 and {SLOTS_MAX}")
@@ -106,6 +118,15 @@ def mistakes(inventory: Inventory) -> Iterator[Mistake]:
     for name, regions in inventory.residency.items():
         if not regions:
             yield Mistake(f"residency.{name}", "no region stands in this class")
+
+
+def path_mistake(path: str) -> str | None:
+    """Why a path cannot be declared, or None."""
+    if not PATH.fullmatch(path) or len(path) > PATH_LENGTH_MAX or {".", ".."} & set(path.split("/")):
+        return f"{path!r}: give a plain path like /v1/foo, without query, escapes or dots alone"
+    if path in OWN_PATHS or path.startswith(OWN_PREFIXES):
+        return f"{path!r} is answered by the front door itself"
+    return None
 
 
 def endpoint_mistake(endpoint: str) -> str | None:

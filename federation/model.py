@@ -92,6 +92,7 @@ class ClusterSpec(msgspec.Struct, frozen=True, kw_only=True):
     endpoint: str
     models: Mapping[str, DeclaredPool] = {}
     probe_path: str = "/health"
+    paths: frozenset[str] = frozenset()  # Inference paths that it serves beside those that all are asked for.
 
 
 class Drain(msgspec.Struct, frozen=True, kw_only=True):

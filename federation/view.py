@@ -33,6 +33,7 @@ class Drop(StrEnum):
     NO_ROOM = "no_room"
     REGION_NOT_ALLOWED = "region_not_allowed"
     FEATURE_MISSING = "feature_missing"
+    ELSEWHERE = "elsewhere"  # What the call needs beside its model is at other clusters: a path, what it refers to.
     SLOW_START = "slow_start"
 
 

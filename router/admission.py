@@ -4,10 +4,12 @@ import ipaddress
 from collections.abc import Mapping, Sequence, Set
 
 from federation.geography import nearest_region
-from router.body import BadBody, read_fields
+from router.body import BadBody, Fields, read_fields
 from router.call import RANK, Call, Priority, Tenant
 from router.edge.heads import RequestHead
 from router.errors import Failure, Kind
+from router.paths import Route
+from router.pieces import Body, Pieces
 
 SESSION_LENGTH_MAX = 256
 DEADLINE_MS_MAX = 24 * 3600 * 1000
@@ -21,9 +23,11 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 def admit(
     *,
-    path: str,
+    route: Route,
+    target: bytes,
     head: RequestHead,
-    body: bytes | bytearray,
+    body: Body,
+    fields: Fields | None = None,
     tenant: Tenant,
     request_id: str,
     origin: str,
@@ -32,11 +36,14 @@ def admit(
 ) -> Call | Failure:
     """The call that a request makes, narrowed to what its tenant may do.
 
+    `fields` is what the body says, where that was read as it came in.
     `residency` maps the name of a class to its regions; `origin` is where the call comes from;
     a region that is not in `known_regions` (None: any is) is a mistake.
     """
     try:
-        fields = read_fields(body)
+        if fields is None:
+            assert not isinstance(body, Pieces), "what is kept in pieces was read as it came"
+            fields = read_fields(body)
         regions = _regions(head.regions, residency, tenant.regions, known_regions)
         priority = _priority(head.priority, tenant.priority_max)
         deadline_s = _deadline_s(head.deadline_ms)
@@ -50,7 +57,7 @@ def admit(
     session = head.session
     return Call(
         id=request_id,
-        path=path,
+        path=target.partition(b"#")[0].decode("latin-1"),
         model=fields.model,
         origin=origin,
         stream=bool(fields.stream),
@@ -62,6 +69,7 @@ def admit(
         prompt_bytes=len(body),
         tokens_max=fields.tokens_max,
         resume=resume,
+        clusters=route.clusters,
     )
 
 

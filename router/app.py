@@ -42,7 +42,7 @@ from router.edge.pool import PoolDirectory
 from router.edge.protocol import EdgeProtocol
 from router.listener import BACKLOG, listen_on, url_of
 from router.metrics import RouterMetrics
-from router.reload import Reloader, known_regions, new_pools, residency_of, resolve_all
+from router.reload import Reloader, known_regions, new_pools, residency_of, resolve_all, routes_of
 from router.settings import RouterSettings
 
 SWEEP_S = 0.1
@@ -99,6 +99,7 @@ def build_door(loaded: Loaded, registry: CollectorRegistry, clock: Clock, loops:
         keys=loaded.api_keys,
         residency=residency_of(loaded.inventory),
         known_regions=known_regions(loaded),
+        routes=routes_of(loaded.inventory),
         trusted_proxies=[ipaddress.ip_network(network) for network in settings.trusted_proxies],
         metrics=RouterMetrics(registry),
         rng=rng,

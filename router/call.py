@@ -32,11 +32,12 @@ class Call(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What is known of a call when it is placed. Times are seconds, sizes bytes unless named otherwise."""
 
     id: str
-    path: str
+    path: str  # With its query, as it goes to the cluster.
     model: str
     origin: str  # The region it comes from: the client's where that is known, else the front door's own.
     stream: bool = False
     regions: frozenset[str] | None = None  # Where it may be served; None: anywhere.
+    clusters: frozenset[str] | None = None  # Those that can serve it at all, if not all of its model can.
     priority: Priority = Priority.STANDARD
     deadline_s: float | None = None  # From its arrival to its first byte.
     session: str | None = None

@@ -15,6 +15,7 @@ from federation.model import ClusterSpec
 from router.configuration import BadConfiguration, Loaded, WatchedFiles
 from router.edge.door import FrontDoor
 from router.edge.pool import ClusterPool, PoolDirectory
+from router.paths import Routes, routes
 from router.settings import RouterSettings
 
 log = structlog.get_logger()
@@ -23,6 +24,11 @@ log = structlog.get_logger()
 def residency_of(inventory: Inventory) -> Mapping[str, frozenset[str]]:
     """Residency classes as sets of regions."""
     return {name: frozenset(regions) for name, regions in inventory.residency.items()}
+
+
+def routes_of(inventory: Inventory) -> Routes:
+    """The inference paths that are taken: those that all clusters are asked for, and those that some declare."""
+    return routes((row.name, row.paths) for row in inventory.clusters)
 
 
 def known_regions(loaded: Loaded) -> frozenset[str]:
@@ -95,6 +101,7 @@ class Reloader:
         door.feed.declare(specs, renewed.heartbeat_keys, renewed.distances)
         door.residency = residency_of(renewed.inventory)
         door.known_regions = known_regions(renewed)
+        door.routes = routes_of(renewed.inventory)
         if (renewed.api_keys is None) == (door.keys is None):
             door.keys = renewed.api_keys  # Whether keys are asked for at all is settled at the start.
         door.metrics.reloads.labels("taken").inc()

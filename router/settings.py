@@ -24,6 +24,7 @@ class EdgeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """Bounds on what one client, or all together, may take."""
 
     body_bytes_max: int = 32 * 1024 * 1024  # Images inline in a prompt; files have a path of their own.
+    upload_bytes_max: int = 200 * 1024 * 1024  # Files in forms: almost two hours of uncompressed speech at 16 kHz.
     buffered_bytes_max: int = 1024 * 1024 * 1024  # Bodies of all calls in flight together.
     kept_bytes_max: int = 256 * 1024 * 1024  # Of all streams together, to go on with them when they break.
     headers_bytes_max: int = 64 * 1024

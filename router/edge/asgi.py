@@ -9,15 +9,22 @@ from collections import deque
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
+from router.body import BadBody, Fields
 from router.edge.door import FrontDoor
 from router.edge.exchange import Exchange, State
 from router.edge.heads import BadHead, Headers, RequestHead, is_request_id
+from router.edge.intake import bad_form, begin_form
 from router.errors import Failure, Kind
+from router.form import FormBody
+from router.paths import Form, Route
+from router.pieces import Pieces
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
+
+Whole = tuple[bytes | Pieces, Fields | None]  # A body, and what it says if that was read as it came.
 
 HIGH_WATER_BYTES = 64 * 1024
 LOW_WATER_BYTES = 16 * 1024
@@ -26,9 +33,9 @@ LOW_WATER_BYTES = 16 * 1024
 class AsgiCall:
     """Takes one request's body from ASGI, runs its exchange, sends the answer."""
 
-    def __init__(self, door: FrontDoor, path: str) -> None:
+    def __init__(self, door: FrontDoor, route: Route) -> None:
         self.door = door
-        self.path = path
+        self.route = route
         self._out: deque[Message] = deque()
         self._out_bytes = 0
         self._paused = False
@@ -47,16 +54,18 @@ class AsgiCall:
             head, failure = RequestHead(forwarded=b""), Failure(Kind.BAD_HTTP, str(error))
         given = head.request_id
         request_id = given.decode("ascii") if given is not None and is_request_id(given) else self.door.request_id()
-        exchange = self._exchange = Exchange(self.door, self, head, request_id)
+        exchange = self._exchange = Exchange(self.door, self, head, request_id, self.route)
         try:
-            body = failure or self.door.no_place_for(int(head.content_length or 0)) or await self._body(receive)
+            failure = failure or self.door.no_place_for(int(head.content_length or 0), self.route.form)
+            body = failure or await self._taken_in(head, scope["headers"], receive)
             if body is None:
                 return
             if isinstance(body, Failure):
                 exchange.fail(body)
             else:
                 client = scope.get("client")
-                exchange.begin(self.path, body, client is not None and self.door.trusts(client[0]))
+                trusted = client is not None and self.door.trusts(client[0])
+                exchange.begin(_target(self.route, scope), body[0], trusted, body[1])
             watcher = asyncio.get_running_loop().create_task(self._watch(receive))
             try:
                 await self._send_all(send)
@@ -67,10 +76,19 @@ class AsgiCall:
             if exchange.state is not State.DONE:
                 exchange.client_gone()
 
-    async def _body(self, receive: Receive) -> bytes | Failure | None:
-        """The whole body; a Failure as soon as it is too large; None if the client left."""
+    async def _taken_in(self, head: RequestHead, headers: Headers, receive: Receive) -> Whole | Failure | None:
+        """The whole body, and what it says if that was read as it came; None if the client left."""
+        form = begin_form(self.door, head, headers) if self.route.form is Form.MULTIPART else None
+        if isinstance(form, Failure):
+            return form
+        try:
+            return await self._body(receive, form)
+        except BadBody as error:
+            return bad_form(error)
+
+    async def _body(self, receive: Receive, form: FormBody | None) -> Whole | Failure | None:
+        """A Failure as soon as it is too large. Raises BadBody for a form that cannot be read."""
         door = self.door
-        bounds = door.settings.edge
         chunks: list[bytes] = []
         while True:
             message = await receive()
@@ -79,11 +97,15 @@ class AsgiCall:
             chunk = message.get("body", b"")
             self._buffered += len(chunk)
             door.buffered_bytes += len(chunk)
-            if self._buffered > bounds.body_bytes_max or door.buffered_bytes > bounds.buffered_bytes_max:
-                return door.too_large(self._buffered)
-            chunks.append(chunk)
+            kind = self.route.form
+            if self._buffered > door.bytes_max(kind) or door.buffered_bytes > door.settings.edge.buffered_bytes_max:
+                return door.too_large(self._buffered, kind)
+            if form is None:
+                chunks.append(chunk)
+            else:
+                form.take(chunk)
             if not message.get("more_body", False):
-                return b"".join(chunks)
+                return (b"".join(chunks), None) if form is None else (form.pieces, form.finish())
 
     def _forget_body(self) -> None:
         self.door.buffered_bytes -= self._buffered
@@ -139,6 +161,12 @@ class AsgiCall:
     def abort(self) -> None:
         self._aborted = True
         self._wake.set()
+
+
+def _target(route: Route, scope: Scope) -> bytes:
+    """Path and query, as the client wrote them."""
+    query: bytes = scope.get("query_string", b"")
+    return b"%s?%s" % (route.path.encode(), query) if query else route.path.encode()
 
 
 def _framed(headers: list[tuple[bytes, bytes]]) -> Headers:

@@ -7,6 +7,7 @@ from federation.view import Placed
 from router.edge.heads import Headers
 from router.edge.pool import ClusterPool
 from router.edge.upstream import UpstreamConnection
+from router.pieces import Body
 
 
 class AttemptOwner(Protocol):
@@ -27,13 +28,7 @@ class Attempt:
     __slots__ = ("_body", "_head", "_owner", "_pool", "_reused", "began_at", "connection", "over", "placed")
 
     def __init__(
-        self,
-        owner: AttemptOwner,
-        placed: Placed,
-        pool: ClusterPool,
-        head: bytes,
-        body: bytes | bytearray,
-        began_at: float,
+        self, owner: AttemptOwner, placed: Placed, pool: ClusterPool, head: bytes, body: Body, began_at: float
     ) -> None:
         self._owner = owner
         self._pool = pool

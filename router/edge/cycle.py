@@ -7,10 +7,14 @@ The head waits for the first bytes of the body, so that both leave in one write.
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
+from router.body import BadBody
 from router.edge.door import FrontDoor
 from router.edge.exchange import Exchange, State
 from router.edge.heads import BadHead, Headers, RequestHead, is_request_id
+from router.edge.intake import BYTES_PER_S_MIN, bad_form, begin_form
 from router.errors import Failure, Kind
+from router.form import FormBody
+from router.paths import Form, Route
 
 if TYPE_CHECKING:
     from router.edge.protocol import EdgeProtocol
@@ -21,6 +25,7 @@ STATUS_LINES = {
     for status in range(200, 600)
 }
 
+_MULTIPART = Form.MULTIPART  # Looking a member up costs more than the comparison.
 PIECES_MAX = 512  # Of a body, kept apart: a piece of two bytes takes thirty to keep.
 
 
@@ -43,6 +48,7 @@ class EdgeCycle:
         "_body",
         "_buffered",
         "_chunked",
+        "_form",
         "_head",
         "_http10",
         "_pieces",
@@ -58,14 +64,18 @@ class EdgeCycle:
         "keep_alive",
         "message_event",
         "more_body",
-        "path",
         "response_complete",
         "response_started",
+        "route",
+        "target",
     )
 
-    def __init__(self, protocol: "EdgeProtocol", door: FrontDoor, path: str, headers: Headers, *, http10: bool) -> None:
+    def __init__(
+        self, protocol: "EdgeProtocol", door: FrontDoor, route: Route, target: bytes, headers: Headers, *, http10: bool
+    ) -> None:
         self.door = door
-        self.path = path
+        self.route = route
+        self.target = target  # Path and query, as the client wrote them.
         self.response_complete = False
         self.response_started = False
         self.keep_alive = not http10
@@ -91,9 +101,16 @@ class EdgeCycle:
         self._request = request
         given = request.request_id
         request_id = given.decode("ascii") if given is not None and is_request_id(given) else door.request_id()
-        self.exchange = Exchange(door, self, request, request_id)
+        self.exchange = Exchange(door, self, request, request_id, route)
         if failure is None:
-            failure = door.no_place_for(int(request.content_length or 0))
+            failure = door.no_place_for(int(request.content_length or 0), route.form)
+        self._form: FormBody | None = None
+        if route.form is _MULTIPART and failure is None:
+            form = begin_form(door, request, headers)
+            if isinstance(form, Failure):
+                failure = form
+            else:
+                self._form = form
         self.body_failure = failure
 
     @property
@@ -121,9 +138,15 @@ class EdgeCycle:
         door = self.door
         self._buffered += len(chunk)
         door.buffered_bytes += len(chunk)
-        bounds = door.settings.edge
-        if self._buffered > bounds.body_bytes_max or door.buffered_bytes > bounds.buffered_bytes_max:
-            self.fail(door.too_large(self._buffered))
+        form = self.route.form
+        if self._buffered > door.bytes_max(form) or door.buffered_bytes > door.settings.edge.buffered_bytes_max:
+            self.fail(door.too_large(self._buffered, form))
+            return
+        if self._form is not None:
+            try:
+                self._form.take(chunk)
+            except BadBody as error:
+                self.fail(bad_form(error))
             return
         self._pieces.append(chunk)
         if len(self._pieces) == PIECES_MAX:
@@ -146,11 +169,23 @@ class EdgeCycle:
             self._begin()
 
     def _begin(self) -> None:
+        if self._form is not None:
+            self._begin_with(self._form)
+            return
         chunks = [*self._body, *self._pieces] if self._body else self._pieces
         body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
         self._body = []
         self._pieces = []
-        self.exchange.begin(self.path, body, self._protocol.peer_is_trusted)
+        self.exchange.begin(self.target, body, self._protocol.peer_is_trusted)
+
+    def _begin_with(self, form: FormBody) -> None:
+        self._form = None
+        try:
+            fields = form.finish()
+        except BadBody as error:
+            self.exchange.fail(bad_form(error))
+            return
+        self.exchange.begin(self.target, form.pieces, self._protocol.peer_is_trusted, fields)
 
     def _refuse(self, failure: Failure) -> None:
         """Answer before the body is complete; the rest of it is read and thrown away, and nothing after it taken."""
@@ -161,12 +196,16 @@ class EdgeCycle:
         if self._buffered:
             self._body = []
             self._pieces = []
+            self._form = None
             self.door.buffered_bytes -= self._buffered
             self._buffered = 0
 
     def check_time(self, now: float) -> None:
         """A client that sends its body too slowly."""
-        if self._started and self.more_body and now - self.began_at > self.door.settings.timeouts.body_s:
+        limit_s = self.door.settings.timeouts.body_s
+        if self._form is not None:
+            limit_s += self._buffered / BYTES_PER_S_MIN
+        if self._started and self.more_body and now - self.began_at > limit_s:
             self.fail(Failure(Kind.REQUEST_TIMEOUT, "The request body did not arrive in time."))
 
     def client_gone(self) -> None:

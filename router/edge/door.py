@@ -20,11 +20,12 @@ from router.edge.heads import HeadReader, RequestHead
 from router.edge.pool import PoolDirectory
 from router.errors import Failure, Kind
 from router.metrics import RouterMetrics
+from router.paths import Form, Routes
 from router.resume.budget import Pace, ResumeBudget
 from router.retry import RetryBudget
 from router.settings import RouterSettings
 
-_SERVED = OutcomeKind.SERVED  # Looking a member up costs more than the comparison.
+_SERVED, _JSON = OutcomeKind.SERVED, Form.JSON  # Looking a member up costs more than the comparison.
 
 if TYPE_CHECKING:
     from router.edge.exchange import Exchange
@@ -50,6 +51,7 @@ class FrontDoor:
         keys: ApiKeys | None,
         residency: Mapping[str, frozenset[str]],
         known_regions: frozenset[str],
+        routes: Routes,
         trusted_proxies: Sequence[Network],
         metrics: RouterMetrics,
         rng: Random,
@@ -63,6 +65,7 @@ class FrontDoor:
         self.keys = keys  # None: anyone may call; then we listen on loopback only.
         self.residency = residency
         self.known_regions = known_regions
+        self.routes = routes
         self.trusted_proxies = trusted_proxies
         self.metrics = metrics
         self.rng = rng
@@ -123,11 +126,11 @@ class FrontDoor:
 
     # Bounds.
 
-    def no_place_for(self, length: int) -> Failure | None:
+    def no_place_for(self, length: int, form: Form = Form.JSON) -> Failure | None:
         """Why a call with a body of so many bytes (0: not known yet) is not taken in; None if it is."""
         edge = self.settings.edge
-        if length > edge.body_bytes_max or self.buffered_bytes + length > edge.buffered_bytes_max:
-            return self.too_large(length)
+        if length > self.bytes_max(form) or self.buffered_bytes + length > edge.buffered_bytes_max:
+            return self.too_large(length, form)
         if len(self.active) >= edge.calls_max:
             return Failure(Kind.TOO_BUSY, "This front door has too many calls in flight; try again.")
         return None
@@ -136,9 +139,14 @@ class FrontDoor:
         """Whether so many bytes more may be kept for streams that might break."""
         return self.kept_bytes + length <= self.settings.edge.kept_bytes_max
 
-    def too_large(self, length: int) -> Failure:
+    def bytes_max(self, form: Form) -> int:
+        """How large a body of a form may be."""
+        edge = self.settings.edge
+        return edge.body_bytes_max if form is _JSON else edge.upload_bytes_max
+
+    def too_large(self, length: int, form: Form = Form.JSON) -> Failure:
         """The error for a body of so many bytes: too many for anyone, or for now."""
-        limit = self.settings.edge.body_bytes_max
+        limit = self.bytes_max(form)
         if length > limit:
             return Failure(Kind.BODY_TOO_LARGE, f"The request body is larger than {limit} bytes.")
         return Failure(Kind.TOO_BUSY, "This front door holds too many request bodies; try again.")

@@ -34,6 +34,7 @@ from enum import IntEnum
 from federation.outcome import OutcomeKind
 from federation.view import Placed
 from router.admission import admit
+from router.body import Fields
 from router.call import Call
 from router.decision import Refuse
 from router.edge.answers import is_event_stream, meaning, names_the_model, retry_after_s
@@ -47,6 +48,8 @@ from router.edge.refusals import broken_off, no_candidate, nobody_answered, not_
 from router.edge.reply import Downstream, Reply
 from router.edge.resumption import Resumption, TokenCount, resumption_after
 from router.errors import Failure, Kind
+from router.paths import Route
+from router.pieces import Body
 from router.resume.eligible import PATHS as RESUMABLE_PATHS
 
 
@@ -69,11 +72,13 @@ class Exchange:
 
     __slots__ = (
         "_attempt", "_body", "_broke_at", "_course", "_first_byte_at", "_keeping", "_paused", "_placed", "_reply",
-        "_request_head", "_resumed_at", "_resumption", "_said_at", "arrived_at", "call", "complete_at", "door",
-        "heard_at", "request_id", "state",
+        "_request_head", "_resumed_at", "_resumption", "_route", "_said_at", "arrived_at", "call", "complete_at",
+        "door", "heard_at", "request_id", "state",
     )  # fmt: skip
 
-    def __init__(self, door: FrontDoor, downstream: Downstream, head: RequestHead, request_id: str) -> None:
+    def __init__(
+        self, door: FrontDoor, downstream: Downstream, head: RequestHead, request_id: str, route: Route
+    ) -> None:
         self.door = door
         self.state = DECIDING
         self.request_id = request_id
@@ -81,9 +86,10 @@ class Exchange:
         self.arrived_at = self.heard_at = self.complete_at = self._said_at = door.now()
         self._resumed_at = 0.0  # When the client last caught up.
         self._paused = False
-        self._reply = Reply(downstream)
+        self._route = route
+        self._reply = Reply(downstream, route.dialect, request_id)
         self._request_head = head
-        self._body: bytes | bytearray = b""
+        self._body: Body = b""
         self._course = Course(door)
         self._attempt: Attempt | None = None
         self._placed: Placed | None = None
@@ -94,8 +100,8 @@ class Exchange:
 
     # What the client's side tells us.
 
-    def begin(self, path: str, body: bytes, peer_is_trusted: bool) -> None:
-        """The request is complete."""
+    def begin(self, target: bytes, body: Body, peer_is_trusted: bool, fields: Fields | None = None) -> None:
+        """The request is complete. `target`: path and query as the client wrote them; `fields`: if already read."""
         door = self.door
         self.complete_at = door.now()
         head = self._request_head
@@ -104,9 +110,11 @@ class Exchange:
             self.fail(door.unauthenticated(head))
             return
         admitted = admit(
-            path=path,
+            route=self._route,
+            target=target,
             head=head,
             body=body,
+            fields=fields,
             tenant=tenant,
             request_id=self.request_id,
             origin=door.origin_of(head, peer_is_trusted),
@@ -259,14 +267,14 @@ class Exchange:
             self._send_rest(placed, self._resumption, door.pace.wait_s(placed.pool.cluster, door.now()))
 
     def _send(
-        self, placed: Placed, path: str, body: bytes | bytearray, owner: AttemptOwner | None = None, wait_s: float = 0.0
+        self, placed: Placed, path: str, body: Body, owner: AttemptOwner | None = None, wait_s: float = 0.0
     ) -> None:
         """Make a request to a cluster, and send it after `wait_s`. `owner`: who takes the answer; the exchange."""
         door, call = self.door, self.call
         assert call is not None
         pool = door.pools[placed.pool.cluster]
         head = upstream_head(
-            path.encode("ascii"),
+            path.encode("latin-1"),
             pool.authority,
             self._request_head,
             self.request_id.encode("latin-1"),
@@ -327,8 +335,8 @@ class Exchange:
         if not self._reply.take(chunk):
             return
         if self.state is RELAYING:
-            if self._keeping is not None and self.call is not None:
-                self._keeping.pack(self.call)
+            if self._keeping is not None:
+                self._keeping.pack()
         elif self._reply.is_event_stream or not self._reply.started:
             self._commit(complete=False)
 
@@ -359,8 +367,7 @@ class Exchange:
 
     def _is_unfinished(self) -> bool:
         """A stream that ends properly in the middle of its text: something between the server and us broke."""
-        call = self.call
-        return call is not None and call.path in RESUMABLE_PATHS and self._reply.lacks_end
+        return self._route.path in RESUMABLE_PATHS and self._reply.lacks_end
 
     def attempt_failed(self, kind: OutcomeKind) -> None:
         """The attempt broke, or never got a connection."""
@@ -467,7 +474,7 @@ class Exchange:
         else:
             self._first_byte_at = door.now()
             if call.stream and not complete and reply.is_event_stream:
-                self._keeping = keeping_of(door, reply, call, placed, self._body)
+                self._keeping = keeping_of(door, reply, call, self._route.path, placed, self._body)
             self._body = b""  # Of no more use: no other attempt will be made with it.
         ours = [
             (b"x-request-id", self.request_id.encode("latin-1")),

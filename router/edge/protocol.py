@@ -18,8 +18,8 @@ from router.edge.cycle import STATUS_LINES, EdgeCycle
 from router.edge.door import FrontDoor
 from router.edge.heads import Headers
 from router.errors import Failure, Kind, error_body
+from router.paths import Route
 
-INFERENCE_PATHS = {path.encode(): path for path in ("/v1/chat/completions", "/v1/completions", "/v1/embeddings")}
 LINGER_S = 5.0  # For a client that is still sending what we have refused: closing at once would eat our answer.
 PIPELINE_MAX = 16  # Requests waiting their turn; beyond, we read no more, and so cannot see the client leave.
 
@@ -145,10 +145,11 @@ class EdgeProtocol(HttpToolsProtocol):
             self._poisoned = True
             return
         url = self.url
-        path = INFERENCE_PATHS.get(url) or INFERENCE_PATHS.get(url.partition(b"?")[0])
-        is_call = path is not None and self.parser.get_method() == b"POST"
+        known = self.door.routes
+        route = known.get(url) or known.get(url.partition(b"?")[0])
+        is_call = route is not None and self.parser.get_method() == b"POST"
         failure = self._unfit(headers)
-        if path is None or not is_call:
+        if route is None or not is_call:
             self._reading = None
             if failure is not None:
                 self._refuse_and_close(failure)
@@ -156,7 +157,7 @@ class EdgeProtocol(HttpToolsProtocol):
                 self._hand_to_asgi(headers)
             return
         try:
-            self._take_call(path, headers, failure)
+            self._take_call(route, headers, failure)
         except Exception:
             log.exception("call failed in the edge")
             self._reading = None
@@ -174,9 +175,9 @@ class EdgeProtocol(HttpToolsProtocol):
                 return Failure(Kind.HEADERS_TOO_LARGE, "The request's headers are too large.")
         return None
 
-    def _take_call(self, path: str, headers: Headers, failure: Failure | None) -> None:
+    def _take_call(self, route: Route, headers: Headers, failure: Failure | None) -> None:
         version = self.parser.get_http_version()
-        cycle = EdgeCycle(self, self.door, path, headers, http10=version == "1.0")
+        cycle = EdgeCycle(self, self.door, route, self.url, headers, http10=version == "1.0")
         if not self.parser.should_keep_alive():
             cycle.keep_alive = False
         if failure is not None:

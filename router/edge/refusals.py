@@ -5,7 +5,7 @@ from collections import Counter
 import msgspec
 
 from federation.outcome import NEVER_CONNECTED, OutcomeKind
-from federation.view import FleetView
+from federation.view import Drop, FleetView
 from router.call import Call
 from router.decision import Refuse
 from router.edge.answers import SENTENCE_BYTES
@@ -29,6 +29,9 @@ def no_candidate(call: Call, decision: Refuse, fleet: FleetView) -> Failure:
             f"The model '{call.model}' does not exist here. Known models: {names or 'none'}.",
             "model",
         )
+    if decision.drops and all(drop is Drop.ELSEWHERE for drop in decision.drops.values()):
+        path = call.path.partition("?")[0]
+        return Failure(Kind.NOT_FOUND, f"No cluster that serves the model '{call.model}' serves {path}.")
     counted = Counter(decision.drops.values())
     reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(counted.items()))
     return Failure(

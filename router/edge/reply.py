@@ -8,10 +8,11 @@ another whose events are rewritten to go on where it ended.
 
 from typing import Protocol
 
+from router.dialect import Dialect, told, told_headers, told_in_stream
 from router.edge.answers import header, is_event_stream
 from router.edge.events import EventSplitter
 from router.edge.heads import Headers, downstream_headers
-from router.errors import Failure, error_body, error_event, error_headers
+from router.errors import Failure
 from router.resume.delivered import DONE, Unreadable, delivered
 from router.resume.kept import Kept
 from router.resume.stitch import Stitcher
@@ -43,12 +44,14 @@ class Reply:
     """See the module's docstring."""
 
     __slots__ = (
+        "_dialect",
         "_downstream",
         "_events_before",
         "_flows",
         "_headers",
         "_held",
         "_held_bytes",
+        "_request_id",
         "_splitter",
         "_stitcher",
         "_torn",
@@ -59,13 +62,15 @@ class Reply:
         "streams",
     )
 
-    def __init__(self, downstream: Downstream) -> None:
+    def __init__(self, downstream: Downstream, dialect: Dialect, request_id: str) -> None:
         self.started = False  # The head is out.
         self.streams = False  # What is out is the head of a stream.
         self.status = 0
         self.kept: Kept | None = None  # What went out, while the stream may be gone on with.
         self.last = b""  # The latest events that went out.
+        self._dialect = dialect
         self._downstream = downstream
+        self._request_id = request_id
         self._flows = False  # What comes goes straight out.
         self._headers: Headers = []
         self._held: list[bytes] = []
@@ -201,7 +206,7 @@ class Reply:
             self._downstream.abort()
             return
         torn = self._torn or (self._splitter is not None and self._splitter.torn)
-        event = error_event(failure)
+        event = told_in_stream(failure, self._dialect, self._request_id, self.events)
         self._downstream.send_body(b"\n\n" + event if torn else event)
         self._downstream.finish()
 
@@ -209,8 +214,9 @@ class Reply:
         """An error of our own instead of an answer."""
         assert not self.started, "the head is out"
         self.started = True
-        body = error_body(failure)
-        self._downstream.send_head(failure.row.status, error_headers(failure) + ours, len(body))
+        body = told(failure, self._dialect, self._request_id)
+        headers = told_headers(failure, self._dialect, self._request_id) + ours
+        self._downstream.send_head(failure.row.status, headers, len(body))
         self._downstream.send_body(body)
         self._downstream.finish()
 

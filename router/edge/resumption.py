@@ -36,8 +36,9 @@ class NotResumable(Exception):
 class Resumption:
     """See the module's docstring. Raises NotResumable when the stream is not one to go on with."""
 
-    def __init__(self, call: Call, body: bytes | bytearray, kept: Kept, features: frozenset[str]) -> None:
-        self._path = call.path
+    def __init__(self, call: Call, path: str, body: bytes, kept: Kept, features: frozenset[str]) -> None:
+        self._path = path
+        self._target = call.path  # With the query, if there is one.
         self._body = body
         self.needs: frozenset[str] = frozenset()
         self.tokens: int | None = None  # Of the delivered text; None: not counted.
@@ -49,7 +50,7 @@ class Resumption:
         has = self.has
         if has.done or not has.text:
             return  # Over, or nothing was said yet: the request begins anew, whatever it asks for.
-        if (field := obstacle(call.path, body)) is not None:
+        if (field := obstacle(path, body)) is not None:
             raise NotResumable(f"request: {field}")
         self.needs = frozenset({RESUMES})
         if stops(body):
@@ -83,11 +84,11 @@ class Resumption:
         has.finish_reason = "length"
         return last_chunk(has, chat=self._path == CHAT_PATH)
 
-    def request(self, features: frozenset[str]) -> tuple[str, bytes | bytearray]:
+    def request(self, features: frozenset[str]) -> tuple[str, bytes]:
         """Path and body of what to ask a cluster with these features next."""
         if self.wants_count:
             return COUNT_PATH, count_request(self.wanted.model, self.has.text)
-        return self._path, continued(self._path, self._body, self.has, self.tokens, features)
+        return self._target, continued(self._path, self._body, self.has, self.tokens, features)
 
     def narrowed(self, call: Call) -> Call:
         """The call, to be placed only where its stream can be gone on with."""
@@ -134,7 +135,7 @@ def resumption_after(
     if keeping is None or kept is None:
         return "not_kept"
     try:
-        rest = Resumption(call, keeping.body, kept, placed.pool.features)
+        rest = Resumption(call, keeping.path, keeping.body, kept, placed.pool.features)
     except NotResumable as cause:
         return cause.reason
     if rest.lacks_only is None and attempts.broken_clusters >= BROKEN_CLUSTERS_MAX:

@@ -10,8 +10,12 @@ from typing import TYPE_CHECKING, Protocol, cast
 import httptools
 
 from federation.outcome import OutcomeKind
+from router.edge.upload import Upload
+from router.pieces import Body, Pieces
 
 HEAD_BYTES_MAX = 64 * 1024
+# What the last event of a whole stream holds: OpenAI's, Anthropic's, the Responses API's.
+LAST_EVENTS = (b"[DONE]", b"message_stop", b"response.completed", b"response.incomplete", b"response.failed")
 COALESCE_BYTES_MAX = 64 * 1024  # Head and body up to this go out in one write.
 
 if TYPE_CHECKING:
@@ -53,6 +57,7 @@ class UpstreamConnection(asyncio.Protocol):
         "_last",
         "_parser",
         "_status",
+        "_upload",
         "answered",
         "pool",
         "rested_at",
@@ -81,14 +86,19 @@ class UpstreamConnection(asyncio.Protocol):
         self._keep_alive = False  # As the answer's head says; the parser forgets it with the message's end.
         self._complete = False
         self._dirty = False  # More came than was asked for.
+        self._upload: Upload | None = None  # The request's body, where it is sent in steps.
 
     # For the taker.
 
-    def send(self, taker: Taker, head: bytes, body: bytes | bytearray) -> None:
+    def send(self, taker: Taker, head: bytes, body: Body) -> None:
         """Send one request; the answer goes to `taker`."""
         self._begin()
         self.taker = taker
-        if len(body) <= COALESCE_BYTES_MAX:
+        if isinstance(body, Pieces):
+            self.transport.write(head)
+            self._upload = Upload(self.transport, body)
+            self._upload.go_on()
+        elif len(body) <= COALESCE_BYTES_MAX:
             self.transport.write(head + body)
         else:
             self.transport.writelines((head, body))
@@ -112,7 +122,9 @@ class UpstreamConnection(asyncio.Protocol):
 
     def _done(self) -> None:
         """The answer is complete: back to the pool, or closed if it cannot carry another."""
-        unsent = self.transport.get_write_buffer_size()  # It answered before it had taken the whole request.
+        # It answered before it had taken the whole request.
+        unsent = self.transport.get_write_buffer_size() or (self._upload is not None and not self._upload.done)
+        self._upload = None
         if self._dirty or not self._keep_alive or unsent or self.transport.is_closing():
             self.transport.abort()
         else:
@@ -124,6 +136,14 @@ class UpstreamConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
         self.pool.open += 1
+
+    def pause_writing(self) -> None:
+        if self._upload is not None:
+            self._upload.pause()
+
+    def resume_writing(self) -> None:
+        if self._upload is not None:
+            self._upload.resume()
 
     def data_received(self, data: bytes) -> None:
         if self.taker is None:
@@ -174,6 +194,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.pool.open -= 1
+        self._upload = None
         self.pool.forget(self)
         taker, self.taker = self.taker, None
         if taker is None:
@@ -186,7 +207,7 @@ class UpstreamConnection(asyncio.Protocol):
     def _is_cut_stream(self) -> bool:
         """A stream that ends with its connection and without its last event: a killed server's end looks just so."""
         stream = any(name == b"content-type" and b"event-stream" in value.lower() for name, value in self._headers)
-        return stream and b"[DONE]" not in self._last
+        return stream and not any(mark in self._last for mark in LAST_EVENTS)
 
     # httptools callbacks
 

@@ -25,13 +25,15 @@ def decide(call: Call, fleet: FleetView, own: Own, rng: Random) -> Decision:
     view = fleet.models.get(call.model)
     if view is None:
         return Refuse(known=False, generation=fleet.generation)
-    allowed, needs = call.regions, call.needs
+    allowed, clusters, needs = call.regions, call.clusters, call.needs
     roomy: list[Placed] = []
     full: list[Placed] = []
     nearest_is_full = False
     for placed in view.nearest_first(call.origin, fleet):
         pool = placed.pool
         if pool.drop is not None or (allowed is not None and pool.region not in allowed):
+            continue
+        if clusters is not None and pool.cluster not in clusters:
             continue
         if needs is not None and not needs <= pool.features:
             continue
@@ -102,6 +104,8 @@ def unfit(call: Call, pool: PoolView) -> Drop | None:
     """Why this call in particular cannot go to a pool."""
     if call.regions is not None and pool.region not in call.regions:
         return Drop.REGION_NOT_ALLOWED
+    if call.clusters is not None and pool.cluster not in call.clusters:
+        return Drop.ELSEWHERE
     if call.needs is not None and not call.needs <= pool.features:
         return Drop.FEATURE_MISSING
     return None

@@ -39,7 +39,7 @@ class Wanted(msgspec.Struct, frozen=True):
     usage: bool  # The client asked for token counts.
 
 
-def wanted(body: bytes | bytearray) -> Wanted:
+def wanted(body: bytes) -> Wanted:
     """Read it of a body that was admitted. Raises msgspec.DecodeError where a field has an unforeseen form."""
     asked = _ASKED.decode(body)
     tokens_max = asked.max_tokens if asked.max_completion_tokens is None else asked.max_completion_tokens
@@ -68,9 +68,7 @@ def counted(answer: bytes) -> int | None:
     return None if said.tokens is None else len(said.tokens)
 
 
-def continued(
-    path: str, body: bytes | bytearray, has: Delivered, tokens: int | None, features: frozenset[str]
-) -> bytes | bytearray:
+def continued(path: str, body: bytes, has: Delivered, tokens: int | None, features: frozenset[str]) -> bytes:
     """The body that asks for the rest. `tokens`: of the delivered text, where a limit is to be reduced by them.
 
     With nothing delivered it is the request as the client sent it. Of a text that had ended

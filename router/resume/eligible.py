@@ -66,7 +66,7 @@ class _Message(msgspec.Struct, gc=False):
 _ROLES = msgspec.json.Decoder(list[_Message])
 
 
-def obstacle(path: str, body: bytes | bytearray) -> str | None:
+def obstacle(path: str, body: bytes) -> str | None:
     """The field that keeps a request's stream from being gone on with; None: it can be."""
     if path not in PATHS:
         return "path"
@@ -83,7 +83,7 @@ def obstacle(path: str, body: bytes | bytearray) -> str | None:
         return "body"
 
 
-def stops(body: bytes | bytearray) -> bool:
+def stops(body: bytes) -> bool:
     """Whether stop strings are given: then only a server that withholds their beginnings can be gone on from."""
     value = _MEMBERS.decode(body).get("stop")
     return value is not None and msgspec.json.decode(value) not in (None, "", [])

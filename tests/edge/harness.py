@@ -361,6 +361,17 @@ class Answer:
         return str(error["code"])
 
     @property
+    def anthropic_type(self) -> str:
+        """The type of an error in Anthropic's shape; asserts the shape."""
+        told = self.json
+        assert set(told) == {"type", "error", "request_id"}, told
+        assert told["type"] == "error"
+        assert set(told["error"]) == {"type", "message"}, told
+        assert self["content-type"] == "application/json"
+        assert told["request_id"] in (None, self["x-request-id"])
+        return str(told["error"]["type"])
+
+    @property
     def events(self) -> list[bytes]:
         return [event for event in self.body.split(b"\n\n") if event]
 
@@ -578,6 +589,7 @@ async def stage(
     plain: bool = False,
     seed: int = 7,
     features: tuple[str, ...] = (),
+    paths: Mapping[str, Sequence[str]] | None = None,
 ) -> AsyncIterator[Stage]:
     """Start it all; end it all, and check that no call was left behind. `plain`: uvicorn's own protocol."""
     clusters = {name: ScriptedCluster(name) for name in names}
@@ -594,7 +606,11 @@ async def stage(
     )
     rows = tuple(
         ClusterRow(
-            name=name, region=REGIONS[name], endpoint=cluster.endpoint, models={MODEL: DeclaredPool(slots, features)}
+            name=name,
+            region=REGIONS[name],
+            endpoint=cluster.endpoint,
+            models={MODEL: DeclaredPool(slots, features)},
+            paths=tuple((paths or {}).get(name, ())),
         )
         for name, cluster in clusters.items()
     )

@@ -26,7 +26,9 @@ def test_good_inventory_has_no_mistakes() -> None:
 
 
 def test_specs_are_what_the_federation_reads() -> None:
-    held = inventory({"endpoint": "http://a:80/", "models": {"llama": {"slots": 8}}, "probe_path": "/ready"})
+    held = inventory(
+        {"endpoint": "http://a:80/", "models": {"llama": {"slots": 8}}, "probe_path": "/ready", "paths": ["/v1/foo"]}
+    )
     assert held.specs() == {
         "a": ClusterSpec(
             name="a",
@@ -34,6 +36,7 @@ def test_specs_are_what_the_federation_reads() -> None:
             endpoint="http://a:80",
             models={"llama": DeclaredPool(8)},
             probe_path="/ready",
+            paths=frozenset({"/v1/foo"}),
         )
     }
 
@@ -50,6 +53,15 @@ def test_specs_are_what_the_federation_reads() -> None:
         ({"region": ""}, "clusters.0.region", "name the region"),
         ({"endpoint": "ftp://a"}, "clusters.0.endpoint", "not a URL like"),
         ({"probe_path": "health"}, "clusters.0.probe_path", "does not start with /"),
+        ({"paths": ["/v1/ok", "v1/foo"]}, "clusters.0.paths.1", "plain path"),
+        ({"paths": ["/v1/foo?a=1"]}, "clusters.0.paths.0", "plain path"),
+        ({"paths": ["/v1/{id}"]}, "clusters.0.paths.0", "plain path"),
+        ({"paths": ["/v1/../foo"]}, "clusters.0.paths.0", "plain path"),
+        ({"paths": ["//foo"]}, "clusters.0.paths.0", "plain path"),
+        ({"paths": ["/" + "a" * 200]}, "clusters.0.paths.0", "plain path"),
+        ({"paths": ["/v1/models"]}, "clusters.0.paths.0", "front door itself"),
+        ({"paths": ["/v1/models/x"]}, "clusters.0.paths.0", "front door itself"),
+        ({"paths": ["/a"] * 101}, "clusters.0.paths", "100 at most"),
         ({"models": {"m": {"slots": -1}}}, "clusters.0.models.m.slots", "not within"),
         ({"models": {"m": {"slots": 10**7}}}, "clusters.0.models.m.slots", "not within"),
         ({"heartbeat_keys": [{"id": "k"}]}, "clusters.0.heartbeat_keys.0", "either"),

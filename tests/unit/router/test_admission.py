@@ -11,15 +11,19 @@ from router.admission import DEADLINE_MS_MAX, SESSION_LENGTH_MAX, admit, is_trus
 from router.call import ANONYMOUS, RANK, Call, Priority, Tenant
 from router.edge.heads import RequestHead
 from router.errors import Failure, Kind
+from router.paths import CHAT
 
 RESIDENCY = {"eu": frozenset({"europe-west1", "europe-west4"}), "us": frozenset({"us-central1"})}
 BODY = b'{"model":"llama","stream":true,"max_tokens":9}'
 CRITICAL, STANDARD, SHEDDABLE = Priority.CRITICAL, Priority.STANDARD, Priority.SHEDDABLE
 
 
-def admitted(*, body: bytes = BODY, tenant: Tenant = ANONYMOUS, **head: bytes | None) -> Call | Failure:
+def admitted(
+    *, body: bytes = BODY, tenant: Tenant = ANONYMOUS, target: bytes = b"/v1/chat/completions", **head: bytes | None
+) -> Call | Failure:
     return admit(
-        path="/v1/chat/completions",
+        route=CHAT,
+        target=target,
         head=RequestHead(forwarded=b"", **head),  # type: ignore[arg-type]
         body=body,
         tenant=tenant,
@@ -43,6 +47,20 @@ def refused(*, body: bytes = BODY, tenant: Tenant = ANONYMOUS, **head: bytes | N
 
 def tenant(**fields: object) -> Tenant:
     return Tenant(name="t", **fields)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("target", "path"),
+    [
+        (b"/v1/chat/completions?api-version=2", "/v1/chat/completions?api-version=2"),
+        (b"/v1/chat/completions?a=1#there", "/v1/chat/completions?a=1"),
+        (b"/v1/chat/completions?q=\xe9", "/v1/chat/completions?q=\xe9"),
+    ],
+)
+def test_query_goes_on_and_fragment_does_not(target: bytes, path: str) -> None:
+    result = admitted(target=target)
+    assert isinstance(result, Call)
+    assert result.path == path
 
 
 def test_request_becomes_a_call() -> None:
