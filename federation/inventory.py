@@ -22,6 +22,8 @@ import msgspec
 from federation.model import ClusterSpec, DeclaredPool
 
 NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+_LABEL = r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+HOST_NAME = re.compile(rf"(?=.{{1,253}}$){_LABEL}(\.{_LABEL})*")
 SLOTS_MAX = 1_000_000
 
 
@@ -41,6 +43,7 @@ class ClusterRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     endpoint: str
     models: dict[str, DeclaredPool] = {}
     probe_path: str = "/health"
+    server_name: str | None = None  # The name that its certificate bears, where the endpoint does not say it.
     heartbeat_keys: tuple[KeySource, ...] = ()
 
 
@@ -59,6 +62,7 @@ class Inventory(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
                 endpoint=row.endpoint.rstrip("/"),
                 models=row.models,
                 probe_path=row.probe_path,
+                server_name=row.server_name,
             )
             for row in self.clusters
         }
@@ -89,6 +93,8 @@ def mistakes(inventory: Inventory) -> Iterator[Mistake]:
             yield Mistake(f"{at}.endpoint", reason)
         if not row.probe_path.startswith("/"):
             yield Mistake(f"{at}.probe_path", f"{row.probe_path!r} does not start with /")
+        if row.server_name is not None and (reason := server_name_mistake(row.server_name, row.endpoint)) is not None:
+            yield Mistake(f"{at}.server_name", reason)
         for model, pool in row.models.items():
             if not 0 <= pool.slots <= SLOTS_MAX:
                 yield Mistake(f"{at}.models.{model}.slots", f"{pool.slots} is not within 0 and {SLOTS_MAX}")
@@ -100,6 +106,15 @@ def mistakes(inventory: Inventory) -> Iterator[Mistake]:
     for name, regions in inventory.residency.items():
         if not regions:
             yield Mistake(f"residency.{name}", "no region stands in this class")
+
+
+def server_name_mistake(name: str, endpoint: str) -> str | None:
+    """Why no certificate can be checked for a name, or None."""
+    if not HOST_NAME.fullmatch(name) or name.rpartition(".")[2].isdigit():
+        return f"{name!r} is no host name; give the name that stands in the cluster's certificate"
+    if not endpoint.lower().startswith("https:"):
+        return f"{name!r}: a name is checked over https only; make the endpoint https:// or leave it out"
+    return None
 
 
 def endpoint_mistake(endpoint: str) -> str | None:

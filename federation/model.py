@@ -91,6 +91,7 @@ class ClusterSpec(msgspec.Struct, frozen=True, kw_only=True):
     endpoint: str
     models: Mapping[str, DeclaredPool] = {}
     probe_path: str = "/health"
+    server_name: str | None = None  # The name in its certificate; None: the one in the endpoint.
 
 
 class Drain(msgspec.Struct, frozen=True, kw_only=True):

@@ -352,7 +352,7 @@ class Exchange:
 
     def _after_failure(self, kind: OutcomeKind) -> None:
         """An attempt failed before the first byte: another candidate, or the end."""
-        if kind not in (OutcomeKind.REFUSED, OutcomeKind.CONNECT_TIMEOUT):
+        if kind not in (OutcomeKind.REFUSED, OutcomeKind.CONNECT_TIMEOUT, OutcomeKind.POOL_FULL):
             self._attempts.connected = True
         self._reply.forget()
         budget = self.door.budget

@@ -15,6 +15,7 @@ HEAD_BYTES_MAX = 64 * 1024
 COALESCE_BYTES_MAX = 64 * 1024  # Head and body up to this go out in one write.
 
 if TYPE_CHECKING:
+    from router.edge.addresses import Address
     from router.edge.pool import ClusterPool
 
 
@@ -53,6 +54,7 @@ class UpstreamConnection(asyncio.Protocol):
         "_last",
         "_parser",
         "_status",
+        "address",
         "answered",
         "pool",
         "rested_at",
@@ -62,6 +64,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def __init__(self, pool: "ClusterPool") -> None:
         self.pool = pool
+        self.address: Address  # The pool says which, before the connection is made.
         self.taker: Taker | None = None
         self.transport: asyncio.Transport = cast(asyncio.Transport, None)
         self.rested_at = 0.0  # Loop time at which it came back to the pool.
@@ -174,14 +177,14 @@ class UpstreamConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.pool.open -= 1
-        self.pool.forget(self)
+        self.pool.forget(self, exc)
         taker, self.taker = self.taker, None
         if taker is None:
             return
         if self._status and not self._framed and exc is None and not self._is_cut_stream():
             taker.on_end()  # An answer without a length ends with its connection.
         else:
-            taker.on_failed(OutcomeKind.RESET)
+            taker.on_failed(self.pool.meaning_of_loss(self))
 
     def _is_cut_stream(self) -> bool:
         """A stream that ends with its connection and without its last event: a killed server's end looks just so."""
