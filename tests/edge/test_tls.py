@@ -13,6 +13,7 @@ import structlog.testing
 
 from federation.ejection import State
 from router.configuration import Findings
+from router.settings import EdgeSettings
 from router.tls import ClusterTls, OfferedCertificate, read_cluster_tls, read_offered
 from tests.edge.authority import Authority, Pair
 from tests.edge.harness import (
@@ -32,6 +33,7 @@ from tests.edge.harness import (
     streams,
     until,
 )
+from tests.edge.test_back_pressure import BUFFER_BYTES_MAX, Flood, unsent
 
 AUTHORITY = Authority()
 STRANGER = Authority("another authority")
@@ -162,6 +164,13 @@ async def test_a_handshake_that_never_comes_is_ended(tmp_path: Path) -> None:
         assert (await client.answer()).status == 200
 
 
+async def test_a_body_that_is_too_large_is_refused_while_the_client_still_sends(tmp_path: Path) -> None:
+    async with stage(offered=offer(DOOR, tmp_path), edge=EdgeSettings(body_bytes_max=1000)) as here:
+        client = await here.client(tls=AUTHORITY.trusted())
+        await client.send(post(padding="x" * 500_000)[:400_000])
+        assert (await client.answer()).status == 413
+
+
 # To clusters.
 
 
@@ -211,6 +220,24 @@ async def test_a_cluster_sees_our_certificate_and_its_own_name(tmp_path: Path) -
 async def test_an_address_in_the_endpoint_is_checked_where_no_name_is_given(tmp_path: Path) -> None:
     async with stage(cluster_tls={"near": cluster_context(CLUSTER, tmp_path)}, tls=terms(tmp_path)) as here:
         assert (await here.ask(post()))["x-tradewind-cluster"] == "near"
+
+
+async def test_a_client_that_reads_slowly_holds_its_cluster_back_over_tls_on_both_sides(tmp_path: Path) -> None:
+    offered, context = offer(DOOR, tmp_path), cluster_context(CLUSTER, tmp_path)
+    async with stage(offered=offered, cluster_tls={"near": context}, tls=terms(tmp_path)) as here:
+        flood = Flood()
+        here.near.plays(flood)
+        client = await here.client(receive_buffer=8192, tls=AUTHORITY.trusted())
+        await client.send(post(stream=True))
+        await flood.stalls()
+        assert 0 < unsent(here) < BUFFER_BYTES_MAX
+        before = flood.sent
+        while flood.sent < before + 5_000_000:
+            assert await asyncio.wait_for(client.reader.read(1_000_000), 10)
+        await flood.stalls()
+        assert unsent(here) < BUFFER_BYTES_MAX
+        client.close()
+        await until(lambda: here.near.open == 0, "the cluster is let go")
 
 
 Context = Callable[[Path], ssl.SSLContext | None]
