@@ -93,6 +93,7 @@ class ClusterSpec(msgspec.Struct, frozen=True, kw_only=True):
     models: Mapping[str, DeclaredPool] = {}
     probe_path: str = "/health"
     paths: frozenset[str] = frozenset()  # Inference paths that it serves beside those that all are asked for.
+    server_name: str | None = None  # The name in its certificate; None: the one in the endpoint.
 
 
 class Drain(msgspec.Struct, frozen=True, kw_only=True):

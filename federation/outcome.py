@@ -24,6 +24,7 @@ class OutcomeKind(StrEnum):
     BROKEN = "broken"  # Broke or fell silent after the first byte.
     ABANDONED = "abandoned"  # We ended it: the cluster was ejected as unreachable.
     CANCELLED = "cancelled"  # The client left.
+    POOL_FULL = "pool_full"  # As many connections to it as one process may have: says nothing of the cluster.
     LOCAL_SHORTAGE = "local_shortage"  # Our own descriptors or ports ran out: says nothing of the cluster.
 
 

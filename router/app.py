@@ -36,19 +36,24 @@ from federation.store.redis import RedisStore
 from router.api.admin import build_admin
 from router.api.public import build_public
 from router.configuration import Loaded
+from router.edge.accepting import accept_on
 from router.edge.dialer import PoolDialer
 from router.edge.door import FrontDoor
 from router.edge.pool import PoolDirectory
 from router.edge.protocol import EdgeProtocol
+from router.edge.resolver import Resolver
+from router.edge.warming import keep_warm
 from router.listener import BACKLOG, listen_on, url_of
 from router.metrics import RouterMetrics
-from router.reload import Reloader, known_regions, new_pools, residency_of, resolve_all, routes_of
+from router.reload import RESOLVED_WITHIN_S, Reloader, known_regions, new_pools, residency_of, routes_of
 from router.settings import RouterSettings
+from router.tls import OfferedCertificate
 
 SWEEP_S = 0.1
 CONNECTIONS_S = 1.0
 WATCH_S = 1.0
-RESOLVE_S = 30.0
+RESOLVE_S = 0.25
+WARM_S = 1.0
 
 log = structlog.get_logger()
 
@@ -56,12 +61,13 @@ log = structlog.get_logger()
 class Server(uvicorn.Server):
     """uvicorn's server, less its signal handlers: the app decides when and how it ends."""
 
-    def __init__(self, config: uvicorn.Config) -> None:
+    def __init__(self, config: uvicorn.Config, offered: OfferedCertificate | None = None) -> None:
         super().__init__(config)
+        self.offered = offered
         self.listening = asyncio.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
+        await accept_on(self, sockets or [], self.offered)
         self.listening.set()
 
     @contextmanager
@@ -128,8 +134,12 @@ async def serve(loaded: Loaded, reload: Callable[[], Loaded]) -> int:
     loops = Loops(registry, clock)
     door = build_door(loaded, registry, clock, loops)
     number = version("tradewind")
-    main = _server(build_public(door, number), settings, http=partial(EdgeProtocol, door=door))
-    admin = _server(build_admin(door, registry, loaded.admin_token, number), settings, http="httptools")
+    offered = {name: OfferedCertificate(context) for name, context in loaded.offered.items()}
+    main = _server(build_public(door, number), settings, partial(EdgeProtocol, door=door), offered.get("tls"))
+    admin_app = build_admin(door, registry, loaded.admin_token, number)
+    admin = _server(admin_app, settings, "httptools", offered.get("admin_tls"))
+    resolver = Resolver()
+    await resolver.settle(door.pools, RESOLVED_WITHIN_S)
     _say_what_is_open(settings, loaded)
     stop, at_once = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -154,17 +164,19 @@ async def serve(loaded: Loaded, reload: Callable[[], Loaded]) -> int:
         background = [
             group.create_task(door.feed.run()),
             group.create_task(prober.run()),
-            group.create_task(loops.every("resolver", RESOLVE_S, lambda: resolve_all(door.pools))),
+            group.create_task(loops.every("resolver", RESOLVE_S, lambda: resolver.look(door.pools))),
             group.create_task(loops.every("sweep", SWEEP_S, door.sweep)),
             group.create_task(loops.every("connections", CONNECTIONS_S, lambda: _check_connections(door, main))),
-            group.create_task(loops.every("files", WATCH_S, Reloader(door, loaded, reload).look)),
+            group.create_task(loops.every("warming", WARM_S, lambda: keep_warm(door))),
+            group.create_task(loops.every("files", WATCH_S, Reloader(door, loaded, reload, resolver, offered).look)),
         ]
         admin_task = group.create_task(admin.serve([admin_socket]), name="admin")
         main_task = group.create_task(main.serve([main_socket]), name="main")
         await main.listening.wait()
         await admin.listening.wait()
         _settle_memory()
-        print(f"ready {json.dumps({'url': url_of(main_socket), 'admin': url_of(admin_socket)})}", flush=True)
+        urls = {"url": url_of(main_socket, "tls" in offered), "admin": url_of(admin_socket, "admin_tls" in offered)}
+        print(f"ready {json.dumps(urls)}", flush=True)
         await stop.wait()
         await _end(door, main, main_task, at_once, settings)
         admin.should_exit = True
@@ -216,7 +228,7 @@ def _check_connections(door: FrontDoor, main: Server) -> None:
             connection.check_time(now)
 
 
-def _server(app: Any, settings: RouterSettings, http: Any) -> Server:
+def _server(app: Any, settings: RouterSettings, http: Any, offered: OfferedCertificate | None = None) -> Server:
     config = uvicorn.Config(
         app,
         http=http,
@@ -230,7 +242,7 @@ def _server(app: Any, settings: RouterSettings, http: Any) -> Server:
         timeout_keep_alive=int(settings.timeouts.keep_alive_s),
         backlog=BACKLOG,
     )
-    return Server(config)
+    return Server(config, offered)
 
 
 def _say_what_is_open(settings: RouterSettings, loaded: Loaded) -> None:

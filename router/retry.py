@@ -26,6 +26,7 @@ _RETRYABLE = _LOSS | {
     OutcomeKind.NO_ROOM,
     OutcomeKind.MODEL_MISSING,
     OutcomeKind.CREDENTIALS,
+    OutcomeKind.POOL_FULL,  # Not the loss of a cluster: paid for, like a cluster that says it is full.
 }
 
 

@@ -41,6 +41,15 @@ def mistakes(settings: RouterSettings) -> Iterator[tuple[str, str]]:
     header = settings.client_region_header
     if header is not None and not _HEADER.fullmatch(header):
         yield "client_region_header", f"{header!r} is no header name; expected one like x-client-region"
+    if (settings.client_cert_file is None) != (settings.client_key_file is None):
+        given, missing = ("client_cert_file", "client_key_file")[:: 1 if settings.client_cert_file else -1]
+        yield given, f"a certificate and its key go together; give {missing}, too"
+    edge = settings.edge
+    if not 0 <= edge.warm_connections <= min(edge.idle_connections_max, edge.connections_max):
+        yield (
+            "edge.warm_connections",
+            f"{edge.warm_connections}; expected 0 or more, and no more than idle_connections_max and connections_max",
+        )
     yield from _bounds(settings, "")
 
 

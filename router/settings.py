@@ -30,6 +30,8 @@ class EdgeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     headers_bytes_max: int = 64 * 1024
     headers_max: int = 100
     idle_connections_max: int = 1024  # Kept open to each cluster.
+    connections_max: int = 10_000  # To each cluster, idle or not; well below the 28,000 ports towards one address.
+    warm_connections: int = 2  # At rest for each cluster, so that a call after a quiet time need not wait for TLS.
     calls_max: int = 20_000  # In flight in one process; beyond it 503.
 
 
@@ -51,6 +53,13 @@ class FederationSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     slow_start_s: float = 10.0
 
 
+class PairSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A certificate and its key, both PEM; the certificate first, then those between it and the authority."""
+
+    cert_file: str
+    key_file: str
+
+
 class RouterSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A front door."""
 
@@ -65,6 +74,10 @@ class RouterSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     keys_file: str | None = None  # Hashed API keys; without it the front door listens on loopback only.
     rtt_file: str | None = None  # A measured matrix; without it distances are a prior.
     ca_file: str | None = None  # PEM of the authorities that sign the clusters' certificates; else the system's.
+    client_cert_file: str | None = None  # Who we are to clusters that ask; with the next one, or not at all.
+    client_key_file: str | None = None
+    tls: PairSettings | None = None  # For the main port; without it a load balancer in front must end TLS.
+    admin_tls: PairSettings | None = None  # For the admin port, which has other clients: it may name the same files.
     client_region_header: str | None = None  # Set by the load balancer: a region, or "latitude,longitude".
     trusted_proxies: tuple[str, ...] = ()  # Networks whose client_region_header is believed.
     seed: int | None = None

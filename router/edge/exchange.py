@@ -31,7 +31,7 @@ Nothing here waits: every method is called by a protocol or by the door's sweep 
 
 from enum import IntEnum
 
-from federation.outcome import OutcomeKind
+from federation.outcome import NEVER_CONNECTED, OutcomeKind
 from federation.view import Placed
 from router.admission import admit
 from router.body import Fields
@@ -51,6 +51,8 @@ from router.errors import Failure, Kind
 from router.paths import Route
 from router.pieces import Body
 from router.resume.eligible import PATHS as RESUMABLE_PATHS
+
+_NOT_TAKEN = NEVER_CONNECTED | {OutcomeKind.POOL_FULL}  # No cluster had the request in hand.
 
 
 class State(IntEnum):
@@ -382,7 +384,7 @@ class Exchange:
     def _after_failure(self, kind: OutcomeKind) -> None:
         """An attempt failed before the first byte: another candidate, or the end."""
         course = self._course
-        if kind not in (OutcomeKind.REFUSED, OutcomeKind.CONNECT_TIMEOUT):
+        if kind not in _NOT_TAKEN:
             course.attempts.connected = True
         self._reply.forget()
         assert self.call is not None

@@ -52,7 +52,7 @@ def nobody_answered(call: Call, attempts: Attempts, retry_after_s: float | None)
         return Failure(
             Kind.CLUSTERS_BROKEN, f"{attempts.broken_clusters} clusters broke while working on this call; not tried on."
         )
-    if attempts.last is OutcomeKind.LOCAL_SHORTAGE:
+    if attempts.last in (OutcomeKind.LOCAL_SHORTAGE, OutcomeKind.POOL_FULL):
         return Failure(Kind.TOO_BUSY, "This front door cannot open more connections; try again.")
     if attempts.last is OutcomeKind.NO_ROOM:
         seconds = None if retry_after_s is None else max(1, round(retry_after_s))

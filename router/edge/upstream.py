@@ -19,6 +19,7 @@ LAST_EVENTS = (b"[DONE]", b"message_stop", b"response.completed", b"response.inc
 COALESCE_BYTES_MAX = 64 * 1024  # Head and body up to this go out in one write.
 
 if TYPE_CHECKING:
+    from router.edge.addresses import Address
     from router.edge.pool import ClusterPool
 
 
@@ -58,6 +59,7 @@ class UpstreamConnection(asyncio.Protocol):
         "_parser",
         "_status",
         "_upload",
+        "address",
         "answered",
         "pool",
         "rested_at",
@@ -67,6 +69,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def __init__(self, pool: "ClusterPool") -> None:
         self.pool = pool
+        self.address: Address  # The pool says which, before the connection is made.
         self.taker: Taker | None = None
         self.transport: asyncio.Transport = cast(asyncio.Transport, None)
         self.rested_at = 0.0  # Loop time at which it came back to the pool.
@@ -195,14 +198,14 @@ class UpstreamConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.pool.open -= 1
         self._upload = None
-        self.pool.forget(self)
+        self.pool.forget(self, exc)
         taker, self.taker = self.taker, None
         if taker is None:
             return
         if self._status and not self._framed and exc is None and not self._is_cut_stream():
             taker.on_end()  # An answer without a length ends with its connection.
         else:
-            taker.on_failed(OutcomeKind.RESET)
+            taker.on_failed(self.pool.meaning_of_loss(self))
 
     def _is_cut_stream(self) -> bool:
         """A stream that ends with its connection and without its last event: a killed server's end looks just so."""

@@ -130,3 +130,17 @@ def test_endpoint_that_cannot_be_dialled(endpoint: str) -> None:
 def test_fields_nobody_knows_are_refused(row: dict[str, object]) -> None:
     with pytest.raises(msgspec.ValidationError):
         inventory(row)
+
+
+@pytest.mark.parametrize("name", ["", "a b", "-a.test", "10.0.0.1", "a..b", "a.test.", "x" * 64, "*.a.test", "ä.test"])
+def test_a_server_name_is_a_host_name(name: str) -> None:
+    ((path, message),) = told(inventory({"endpoint": "https://10.0.0.1", "server_name": name})).items()
+    assert path == "clusters.0.server_name"
+    assert "no host name" in message
+
+
+def test_a_server_name_is_handed_on_and_wants_https() -> None:
+    good = inventory({"endpoint": "https://10.0.0.1", "server_name": "a-1.clusters.test"})
+    assert told(good) == {}
+    assert good.specs()["a"].server_name == "a-1.clusters.test"
+    assert "https only" in told(inventory({"server_name": "a.test"}))["clusters.0.server_name"]

@@ -219,7 +219,7 @@ def test_the_clusters_authorities_are_read_and_watched(tmp_path: Path) -> None:
     authorities = Path(certifi.where()).read_text()
     loaded = load_router(write(tmp_path, SERVE + "ca_file: ca.pem\n", **{"ca.pem": authorities}), {})
     assert loaded.tls is not None
-    assert loaded.tls.cert_store_stats()["x509_ca"] > 0
+    assert loaded.tls.context.cert_store_stats()["x509_ca"] > 0
     assert tmp_path / "ca.pem" in loaded.files
     (line,) = lines_of(write(tmp_path, SERVE + "ca_file: ca.pem\n", **{"ca.pem": "nonsense"}))
     assert line.startswith("ca.pem:1: expected certificates in PEM")
