@@ -56,7 +56,7 @@ class ClusterPool:
         self.idle: list[UpstreamConnection] = []
         self.open = 0
         self.closed = False
-        self.proved = False  # Whether a request was ever answered on the present terms; see `meaning_of`.
+        self.proved = False  # Whether a request was ever answered on the present terms; see `meaning_of_loss`.
         self.is_named = not _is_address(self.host)
         self.book = AddressBook(() if self.is_named else (self.host,))
         self._connecting: set[asyncio.Task[None]] = set()
@@ -112,9 +112,9 @@ class ClusterPool:
         if taker.wanted:
             taker.on_failed(OutcomeKind.POOL_FULL)
 
-    def put_back(self, connection: UpstreamConnection, has_answered: bool = True) -> None:
+    def put_back(self, connection: UpstreamConnection) -> None:
         """Keep a connection for the next call, unless it is one too many or on terms that no longer hold."""
-        if has_answered:
+        if connection.answered:
             self.proved = True
         if (
             self.closed
@@ -127,9 +127,6 @@ class ClusterPool:
             connection.rested_at = asyncio.get_running_loop().time()
             self.idle.append(connection)
 
-    def _keep_spare(self, connection: UpstreamConnection) -> None:
-        self.put_back(connection, has_answered=False)
-
     def trim(self, now: float, idle_s: float) -> None:
         """Close what has rested for longer than `idle_s`: something on the way may have dropped it in silence."""
         for connection in [c for c in self.idle if now - c.rested_at > idle_s]:
@@ -137,6 +134,8 @@ class ClusterPool:
 
     def forget(self, connection: UpstreamConnection, error: Exception | None) -> None:
         """A connection is gone."""
+        if connection.answered:
+            self.proved = True
         if is_alert(error):
             assert error is not None
             self.proved = False
@@ -182,7 +181,7 @@ class ClusterPool:
             failure = self._meaning_of_error(error)
         else:
             if not taker.wanted:
-                self._keep_spare(connection)
+                self.put_back(connection)
                 return
             if not connection.transport.is_closing():
                 taker.attach(connection, reused=False)
@@ -214,7 +213,7 @@ class ClusterPool:
         async with asyncio.timeout(self.connect_s):
             if len(order) == 1:
                 return await self._open(order[0])
-            return await first_to_answer(order, self._open, self.connect_s * STAGGER_RATIO, self._keep_spare)
+            return await first_to_answer(order, self._open, self.connect_s * STAGGER_RATIO, self.put_back)
 
     async def _open(self, address: Address) -> UpstreamConnection:
         loop = asyncio.get_running_loop()
@@ -259,7 +258,7 @@ class ClusterPool:
 
     async def _open_one_to_rest(self) -> None:
         try:
-            self._keep_spare(await self._dial())
+            self.put_back(await self._dial())
         except (OSError, ValueError) as error:
             self._meaning_of_error(error)
             self._cool()

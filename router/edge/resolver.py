@@ -103,7 +103,10 @@ class Resolver:
             with contextlib.suppress(RuntimeError):  # The loop has ended meanwhile: nobody asks any more.
                 loop.call_soon_threadsafe(self._take, key, name, pools, found)
 
-        threading.Thread(target=ask, name=f"resolve {key[0]}", daemon=True).start()
+        try:
+            threading.Thread(target=ask, name=f"resolve {key[0]}", daemon=True).start()
+        except RuntimeError as error:  # No thread is to be had: like a resolver that does not answer.
+            self._take(key, name, pools, OSError(str(error)))
 
     def _take(
         self, key: tuple[str, int], name: _Name, pools: list[ClusterPool], found: Iterable[str] | Exception

@@ -17,13 +17,11 @@ from router.edge.resolver import LOOKUPS_MAX, Resolver
 from router.edge.warming import keep_warm
 from router.settings import EdgeSettings, TimeoutSettings
 from tests.edge.harness import (
-    CHAT,
     STREAM_HEAD,
     Hangs,
     answers,
     chunk,
     completion,
-    get,
     post,
     sse,
     stage,
@@ -369,18 +367,31 @@ async def test_where_dns_no_longer_leads_idle_connections_close_and_calls_finish
         moved.close()
 
 
-async def test_no_call_asks_dns(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever asks the loop for an address, on a call's way, fails this test."""
-    asked: list[object] = []
-    real = socket.getaddrinfo
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **more: asked.append(args) or real(*args, **more))
+async def test_no_call_asks_dns() -> None:
+    """The name leads nowhere; whoever dialled it, instead of the addresses that are known, would not get there."""
     async with stage() as here:
         near = here.door.pools["near"]
         near.host, near.is_named = "no-such-host.invalid", True
-        near.authority = b"no-such-host.invalid"
         client = await here.client()
-        await client.send(post(path=CHAT) + get("/healthz"))
-        assert (await client.answer())["x-tradewind-cluster"] == "near"
-        assert (await client.answer()).status == 200
-        assert (await here.near.received()).headers["host"] == "no-such-host.invalid"
-        assert asked == []
+        await client.send(post())
+        answer = await client.answer()
+        assert (answer["x-tradewind-cluster"], answer["x-tradewind-attempts"]) == ("near", "1")
+
+
+async def test_the_systems_resolver_is_asked_on_a_thread_that_can_fail_to_start(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    hands = Hands()
+    pool = ClusterPool("a", "http://localhost:80", connect_s=1.0, idle_max=1, connections_max=1)
+    resolver = Resolver(now=hands)
+
+    def refuses(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuses)
+        resolver.look({"a": pool})
+    assert (resolver.asking, pool.book.texts) == (0, ())
+    hands.now_s += 1.0
+    resolver.look({"a": pool})
+    await until(lambda: "127.0.0.1" in pool.book.texts, "the system knows localhost")

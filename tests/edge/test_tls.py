@@ -382,6 +382,15 @@ async def test_a_cluster_believed_once_that_breaks_a_call_is_reset_not_refused(t
         assert here.attempts()["near", "reset"] == 1
 
 
+async def test_a_cluster_that_closes_after_each_answer_is_believed_all_the_same(tmp_path: Path) -> None:
+    async with stage(cluster_tls={"near": cluster_context(CLUSTER, tmp_path)}, tls=terms(tmp_path)) as here:
+        near = here.door.pools["near"]
+        here.near.plays(answers(b"once", headers={"connection": "close"}))
+        assert (await here.ask(post())).body == b"once"
+        await until(lambda: near.open == 0, "the connection ends")
+        assert near.proved
+
+
 async def renewed(here: Stage, tls: ClusterTls) -> None:
     for pool in here.door.pools.values():
         pool.trust(tls)
