@@ -8,9 +8,8 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from router.body import BadBody
-from router.edge.door import FrontDoor
 from router.edge.exchange import Exchange, State
-from router.edge.heads import BadHead, Headers, RequestHead, is_request_id
+from router.edge.heads import Headers, RequestHead, is_request_id
 from router.edge.intake import BYTES_PER_S_MIN, bad_form, begin_form
 from router.errors import Failure, Kind
 from router.form import FormBody
@@ -71,8 +70,16 @@ class EdgeCycle:
     )
 
     def __init__(
-        self, protocol: "EdgeProtocol", door: FrontDoor, route: Route, target: bytes, headers: Headers, *, http10: bool
+        self,
+        protocol: "EdgeProtocol",
+        route: Route,
+        target: bytes,
+        request: RequestHead,
+        failure: Failure | None = None,
+        *,
+        http10: bool = False,
     ) -> None:
+        door = protocol.door
         self.door = door
         self.route = route
         self.target = target  # Path and query, as the client wrote them.
@@ -92,25 +99,13 @@ class EdgeCycle:
         self._chunked = False
         self._head = b""
         self._http10 = http10
-        failure: Failure | None = None
-        try:
-            request = door.reader.read(headers)
-        except BadHead as error:
-            request = RequestHead(forwarded=b"")
-            failure = Failure(Kind.BAD_HTTP, str(error))
+        self._form: FormBody | None = None
         self._request = request
         given = request.request_id
         request_id = given.decode("ascii") if given is not None and is_request_id(given) else door.request_id()
         self.exchange = Exchange(door, self, request, request_id, route)
         if failure is None:
             failure = door.no_place_for(int(request.content_length or 0), route.form)
-        self._form: FormBody | None = None
-        if route.form is _MULTIPART and failure is None:
-            form = begin_form(door, request, headers)
-            if isinstance(form, Failure):
-                failure = form
-            else:
-                self._form = form
         self.body_failure = failure
 
     @property
@@ -119,6 +114,16 @@ class EdgeCycle:
         return self._request.chunked
 
     # The request.
+
+    def expect_form(self, headers: Headers) -> None:
+        """The body is a form, which is read as it comes in."""
+        if self.body_failure is not None:
+            return
+        form = begin_form(self.door, self._request, headers)
+        if isinstance(form, Failure):
+            self.body_failure = form
+        else:
+            self._form = form
 
     def start(self) -> None:
         """Its turn on the connection has come."""

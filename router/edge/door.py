@@ -17,6 +17,7 @@ from router.admission import Network, is_trusted, origin_of
 from router.auth import ApiKeys
 from router.call import ANONYMOUS, Call, Tenant
 from router.edge.heads import HeadReader, RequestHead
+from router.edge.plain_requests import PlainRequests
 from router.edge.pool import PoolDirectory
 from router.errors import Failure, Kind
 from router.metrics import RouterMetrics
@@ -65,7 +66,6 @@ class FrontDoor:
         self.keys = keys  # None: anyone may call; then we listen on loopback only.
         self.residency = residency
         self.known_regions = known_regions
-        self.routes = routes
         self.trusted_proxies = trusted_proxies
         self.metrics = metrics
         self.rng = rng
@@ -75,6 +75,8 @@ class FrontDoor:
         self.resumes = ResumeBudget(refilled_at=now())
         self.pace = Pace()
         self.reader = HeadReader(settings.client_region_header)
+        self.routes = routes
+        self.plain = PlainRequests(self.reader, routes, settings.edge.headers_max)
         self.active: set[Exchange] = set()
         self.buffered_bytes = 0
         self.kept_bytes = 0  # Of streams that can be gone on with.

@@ -147,6 +147,7 @@ class Exchange:
             return
         self._end_attempt(OutcomeKind.CANCELLED)
         self._done("cancelled")
+        self._reply.let_go()
 
     def pause(self) -> None:
         """The client reads slowly: stop reading from the cluster."""

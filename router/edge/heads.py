@@ -73,12 +73,14 @@ class RequestHead(msgspec.Struct, kw_only=True):
     chunked: bool = False
 
 
-class _Fate(Enum):
+class Fate(Enum):
+    """What becomes of a header line that we do not read ourselves."""
+
     FORWARD = "forward"
     DROP = "drop"
 
 
-_FORWARD = _Fate.FORWARD  # Looking a member up costs more than the comparison.
+FORWARD = Fate.FORWARD  # Looking a member up costs more than the comparison.
 
 
 # Headers that we read ourselves: attribute of RequestHead, and whether it also goes on.
@@ -102,7 +104,7 @@ class HeadReader:
         self._read = dict(_READ)
         if client_region_header:
             self._read[client_region_header.lower().encode()] = "client_region"
-        self._fates: dict[bytes, _Fate | str] = {}
+        self._fates: dict[bytes, Fate | str] = {}
 
     def read(self, headers: Sequence[tuple[bytes, bytes]]) -> RequestHead:
         """Sort the headers (names in lower case). Raises BadHead."""
@@ -113,8 +115,8 @@ class HeadReader:
         for name, value in headers:
             fate = self._fates.get(name)
             if fate is None:
-                fate = self._fate(name)
-            if fate is _FORWARD:
+                fate = self.fate(name)
+            if fate is FORWARD:
                 lines.append(b"%s: %s\r\n" % (name, value))
             elif isinstance(fate, str):
                 if getattr(head, fate) is not None:
@@ -137,14 +139,15 @@ class HeadReader:
         head.forwarded = b"".join(lines)
         return head
 
-    def _fate(self, name: bytes) -> _Fate | str:
-        fate: _Fate | str
+    def fate(self, name: bytes) -> Fate | str:
+        """What becomes of a header: an attribute of RequestHead that takes its value, or a Fate."""
+        fate: Fate | str
         if name in self._read:
             fate = self._read[name]
         elif name in _DROPPED_UP or name.startswith(_DROPPED_UP_PREFIXES):
-            fate = _Fate.DROP
+            fate = Fate.DROP
         else:
-            fate = _Fate.FORWARD
+            fate = Fate.FORWARD
         if len(self._fates) < NAMES_REMEMBERED_MAX and len(name) <= NAME_LENGTH_REMEMBERED_MAX:
             self._fates[name] = fate
         return fate

@@ -40,6 +40,24 @@ class Downstream(Protocol):
         ...
 
 
+class _Nobody:
+    """Stands in the client's place once the answer is over, so that no reference keeps the two of them alive."""
+
+    def send_head(self, status: int, headers: Headers, length: int | None) -> None:
+        pass
+
+    def send_body(self, chunk: bytes) -> None:
+        pass
+
+    def finish(self) -> None:
+        pass
+
+    abort = finish
+
+
+_NOBODY = _Nobody()
+
+
 class Reply:
     """See the module's docstring."""
 
@@ -69,7 +87,7 @@ class Reply:
         self.kept: Kept | None = None  # What went out, while the stream may be gone on with.
         self.last = b""  # The latest events that went out.
         self._dialect = dialect
-        self._downstream = downstream
+        self._downstream: Downstream = downstream
         self._request_id = request_id
         self._flows = False  # What comes goes straight out.
         self._headers: Headers = []
@@ -198,17 +216,26 @@ class Reply:
         """The cluster's answer is complete."""
         self._take_rest()
         self._send_held()
-        self._downstream.finish()
+        self._end()
+
+    def _end(self) -> None:
+        downstream, self._downstream = self._downstream, _NOBODY
+        downstream.finish()
+
+    def let_go(self) -> None:
+        """The client is gone."""
+        self._downstream = _NOBODY
 
     def break_off(self, failure: Failure) -> None:
         """It broke after the head: a stream ends with an error event, anything else with a broken connection."""
         if not self.streams:
-            self._downstream.abort()
+            downstream, self._downstream = self._downstream, _NOBODY
+            downstream.abort()
             return
         torn = self._torn or (self._splitter is not None and self._splitter.torn)
         event = told_in_stream(failure, self._dialect, self._request_id, self.events)
         self._downstream.send_body(b"\n\n" + event if torn else event)
-        self._downstream.finish()
+        self._end()
 
     def refuse(self, failure: Failure, ours: Headers) -> None:
         """An error of our own instead of an answer."""
@@ -218,7 +245,7 @@ class Reply:
         headers = told_headers(failure, self._dialect, self._request_id) + ours
         self._downstream.send_head(failure.row.status, headers, len(body))
         self._downstream.send_body(body)
-        self._downstream.finish()
+        self._end()
 
     def _take_rest(self) -> None:
         if self._splitter is None or not (rest := self._splitter.rest()):
