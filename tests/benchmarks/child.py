@@ -10,6 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from tests.benchmarks.install import PROGRAMS
+
 SAID_MAX = 400  # Characters of its last words that are quoted.
 
 
@@ -32,7 +34,7 @@ class Child:
                 stdin=subprocess.PIPE if talks else subprocess.DEVNULL,
                 stdout=subprocess.PIPE if talks else log,
                 stderr=log,
-                env={**os.environ, **(environ or {})},
+                env={**os.environ, "PATH": PROGRAMS, **(environ or {})},
                 start_new_session=True,
                 preexec_fn=lambda: os.sched_setaffinity(0, on),
             )

@@ -37,7 +37,7 @@ class Run:
     quick: bool
     upload_path: str
     machine: dict[str, str]
-    peers: list[dict[str, str | None]]  # Name, title, version, or why it was not measured.
+    peers: list[dict[str, str | None]] = field(default_factory=list)  # Version, or why there is none.
     samples: list[dict[str, Any]] = field(default_factory=list)
 
     def add(self, samples: Iterable[Sample]) -> None:
@@ -68,6 +68,7 @@ def measure(run: Run, proxies: list[Proxy], scenarios: list[plan.Scenario], long
         plan.start_s(proxy.name) + sum(one.takes_s for one in scenarios if plan.applies(one, proxy.name))
         for proxy in proxies
     )
+    tries_max = 1 if run.quick else plan.TRIES_MAX
     long = long and proxies[0].name == "tradewind"
     seconds += plan.LONG.takes_s if long else 0
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TextColumn("left"))
@@ -84,7 +85,8 @@ def measure(run: Run, proxies: list[Proxy], scenarios: list[plan.Scenario], long
                 progress.update(task, advance=took_s, **({"description": shown} if shown else {}))
 
             for proxy in proxies:
-                run.add(Round(bench, number, run.upload_path, note).run(proxy, scenarios, halvings, given_up))
+                one = Round(bench, number, run.upload_path, note, tries_max)
+                run.add(one.run(proxy, scenarios, halvings, given_up))
                 progress.advance(task, plan.start_s(proxy.name))
         if long:
             progress.update(task, description="1,000 events on each of 2,000 streams")
@@ -97,6 +99,18 @@ def command_line(options: dict[str, object]) -> str:
     """The words that make this report again."""
     given = [f"--{name} {value}" if value is not True else f"--{name}" for name, value in options.items() if value]
     return f'make bench ARGS="{" ".join(given)}"' if given else "make bench"
+
+
+def new_run(options: dict[str, object], rounds: int | None, quick: bool, upload_path: str) -> Run:
+    """One that has found nothing yet."""
+    return Run(
+        command=command_line(options),
+        date=datetime.now(UTC).date().isoformat(),
+        rounds=rounds or (1 if quick else plan.ROUNDS),
+        quick=quick,
+        upload_path=upload_path,
+        machine=machine.description(),
+    )
 
 
 @click.command()
@@ -130,33 +144,28 @@ def main(
     if from_file:
         run = Run(**json.loads(from_file.read_text()))
     else:
+        options = {"rounds": rounds, "only": only, "scenario": scenario, "quick": quick}
+        if upload_path != plan.UPLOAD_PATH:
+            options["upload-path"] = upload_path
+        run = new_run(options, rounds, quick, upload_path)
         try:
             proxies = chosen(only.split(",") if only else None)
         except KeyError as error:
             raise click.UsageError(str(error.args[0])) from None
-        scenarios = [plan.quick(one) if quick else one for one in plan.SCENARIOS if (scenario or "") in one.name]
-        if not scenarios:
+        scenarios = [one for one in plan.scenarios(quick) if (scenario or "") in one.name]
+        long = not quick and (scenario or "") in plan.LONG.name
+        if not scenarios and not long:
             raise click.UsageError(f"no scenario's name contains {scenario!r}")
-        options = {"quick": quick, "rounds": rounds, "only": only, "scenario": scenario}
-        peers = find_peers(proxies, not no_install, console)
-        run = Run(
-            command=command_line(options),
-            date=datetime.now(UTC).date().isoformat(),
-            rounds=rounds or (1 if quick else plan.ROUNDS),
-            quick=quick,
-            upload_path=upload_path,
-            machine=machine.description(),
-            peers=peers,
-        )
-        raise_descriptor_limit()
-        there = [proxy for proxy, row in zip(proxies, peers, strict=True) if row["version"]]
+        run.peers = find_peers(proxies, not no_install, console)
+        there = [proxy for proxy, row in zip(proxies, run.peers, strict=True) if row["version"]]
         if not there:
             raise click.ClickException("none of the proxies is there; see above")
-        measure(run, there, scenarios, long=not quick and (scenario or "") in plan.LONG.name, console=console)
-    text = report.markdown(asdict(run))
-    print(text)
+        raise_descriptor_limit()
+        measure(run, there, scenarios, long, console)
     if json_file:
         json_file.write_text(json.dumps(asdict(run), indent=1) + "\n")
+    text = report.markdown(asdict(run))
+    print(text)
     whole = not (run.quick or only or scenario)
     if write if write is not None else whole:
         REPORT.parent.mkdir(parents=True, exist_ok=True)

@@ -15,6 +15,7 @@ from tests.benchmarks.proxies import Proxy
 
 ROOT = Path(".bench")
 WITHIN_S = 900
+PROGRAMS = f"{os.environ.get('PATH', os.defpath)}:/usr/local/sbin:/usr/sbin"  # Where servers are.
 
 
 class NotInstalled(Exception):
@@ -28,7 +29,7 @@ def environment_of(proxy: Proxy) -> Path:
 def provide(proxy: Proxy, install: bool) -> str:
     """Its version, once it is there; NotInstalled otherwise."""
     if proxy.debian:
-        if not shutil.which(proxy.debian):
+        if not shutil.which(proxy.debian, path=PROGRAMS):
             if not install:
                 raise NotInstalled("not installed, and --no-install was given")
             _apt(proxy.debian)
@@ -48,7 +49,7 @@ def provide(proxy: Proxy, install: bool) -> str:
 def _apt(package: str) -> None:
     if os.geteuid() != 0 or not shutil.which("apt-get"):
         raise NotInstalled(f"no {package} on PATH; install the package {package} of your distribution")
-    quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    quiet = {"DEBIAN_FRONTEND": "noninteractive"}
     command = ["apt-get", "install", "--yes", "--quiet", "--no-install-recommends", package]
     try:
         _run(*command, environ=quiet)
@@ -70,7 +71,12 @@ def _run(*command: str, environ: dict[str, str] | None = None) -> str:
     """What a command said; NotInstalled with its last line of error where it failed."""
     try:
         done = subprocess.run(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environ, timeout=WITHIN_S
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={**os.environ, "PATH": PROGRAMS, **(environ or {})},
+            timeout=WITHIN_S,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise NotInstalled(f"{command[0]}: {error}") from error

@@ -84,15 +84,21 @@ ARRIVALS = (
 )
 SCENARIOS: tuple[Scenario, ...] = (*STREAMS, *CALLS, *ARRIVALS)
 
+QUICK = ("streams-2000", "streams-100", "calls-2k", "calls-256k", "ttfb-fixed", "ttfb-upload")
+
 # Once, ours alone: what a stream holds when 1,000 events went through it.
 LONG = Streams("streams-long", 2_000, per_s=8, window_s=1_000 / 8 + 2, adapts=False)
 
 
-def quick(scenario: Scenario) -> Scenario:
-    """The same, shorter: to see that it works, not to quote."""
-    if isinstance(scenario, Streams):
-        return replace(scenario, window_s=1.0, open_s=6.0)
-    return replace(scenario, window_s=0.6)
+def scenarios(quick: bool) -> list[Scenario]:
+    """All; or some of them, shorter: to see that it works, not to quote."""
+    if not quick:
+        return list(SCENARIOS)
+    return [
+        replace(one, window_s=1.0, open_s=6.0) if isinstance(one, Streams) else replace(one, window_s=0.6)
+        for one in SCENARIOS
+        if one.name in QUICK
+    ]
 
 
 def applies(scenario: Scenario, proxy: str) -> bool:

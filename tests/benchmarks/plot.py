@@ -87,7 +87,8 @@ def panel(
         f'<text class="panel" x="{left:.0f}" y="{top + 14:.0f}">{escape(title)} '
         f'<tspan class="small" font-weight="400">{escape(unit)}</tspan></text>'
     ]
-    for x, label in scale.ticks():
+    measured = any(value is not None for _, value, _ in rows)
+    for x, label in scale.ticks() if measured else ():
         parts.append(f'<path class="grid" d="M{from_x + x:.1f} {top + HEAD - 6:.0f}V{bottom:.0f}"/>')
         parts.append(f'<text class="tick" x="{from_x + x:.1f}" y="{bottom + 13:.0f}">{label}</text>')
     for index, (name, value, why) in enumerate(rows):

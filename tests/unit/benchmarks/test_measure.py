@@ -75,8 +75,15 @@ def test_load_that_is_at_its_end_is_marked() -> None:
 
 
 def test_core_that_was_not_its_own_is_marked() -> None:
-    told = {**METERED, "proxy_s": 0.5, "waited_s": 0.4, "answers": 10_000}
-    assert run(ScriptedBench(told), CALLS)[0].marks == (measure.SHARED,)
+    for used_s in (0.5, 0.9):
+        told = {**METERED, "proxy_s": used_s, "waited_s": 0.4, "answers": 10_000}
+        assert run(ScriptedBench(told), CALLS)[0].marks == (measure.SHARED,)
+
+
+def test_pace_is_not_halved_for_what_others_did() -> None:
+    bench = ScriptedBench(streams_told(events=1_000, waited_s=0.4))
+    assert run(bench, STREAMS)[0].marks == (measure.SHARED,)
+    assert bench.paces == [20.0]
 
 
 def test_pace_is_halved_until_the_proxy_bears_it_and_kept_for_the_next_round() -> None:

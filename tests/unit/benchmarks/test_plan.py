@@ -25,4 +25,7 @@ def test_uploads_are_for_some() -> None:
 
 
 def test_quick_is_quicker() -> None:
-    assert all(plan.quick(one).takes_s < one.takes_s for one in plan.SCENARIOS)
+    """Less LiteLLM, whose starts take most of it."""
+    some = plan.scenarios(quick=True)
+    assert len(some) == len(plan.QUICK)
+    assert sum(sum(one.takes_s for one in some if plan.applies(one, proxy.name)) for proxy in PROXIES[:-1]) < 90
