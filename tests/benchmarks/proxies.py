@@ -25,7 +25,7 @@ REGIONS = (
     "australia-southeast1",
     "northamerica-northeast1",
 )
-# What our model pool says of itself, so that resume is armed. Empty: pools cannot say it yet.
+# What our model pool says of itself: ("continue_final_message",) arms resume. Empty: pools cannot say it yet.
 FEATURES: tuple[str, ...] = ()
 SLOTS = 10_000
 
