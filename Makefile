@@ -36,7 +36,7 @@ format: $(STAMP) ## rewrite the code in the house style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(STAMP) ## CPU per proxied call and of the emulated servers, two minutes; writes docs/benchmarks/edge.md
+bench: $(STAMP) ## ours beside nginx, HAProxy, Envoy and others, 25 minutes (ARGS="--quick": two); writes docs/benchmarks/
 	$(BIN)/python -m tests.benchmarks.edge $(ARGS)
 	$(BIN)/python -m tests.benchmarks.model_server
 
@@ -47,4 +47,4 @@ lock: ## resolve requirements/ anew (needs uv)
 	  --no-annotate --no-header pyproject.toml -o requirements/core.txt
 
 clean: ## remove the environment and caches
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .bench .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
