@@ -49,6 +49,7 @@ class AsgiCall:
         request_id = given.decode("ascii") if given is not None and is_request_id(given) else self.door.request_id()
         exchange = self._exchange = Exchange(self.door, self, head, request_id)
         try:
+            failure = failure or self.door.unreadable(head)
             body = failure or self.door.no_place_for(int(head.content_length or 0)) or await self._body(receive)
             if body is None:
                 return

@@ -572,6 +572,7 @@ async def stage(
     keys: ApiKeys | None = None,
     slots: int = 64,
     plain: bool = False,
+    cors_origins: tuple[str, ...] = (),
     seed: int = 7,
 ) -> AsyncIterator[Stage]:
     """Start it all; end it all, and check that no call was left behind. `plain`: uvicorn's own protocol."""
@@ -586,6 +587,7 @@ async def stage(
         trusted_proxies=("127.0.0.0/8",),
         timeouts=timeouts or TimeoutSettings(),
         edge=edge or EdgeSettings(),
+        cors_origins=cors_origins,
     )
     rows = tuple(
         ClusterRow(
