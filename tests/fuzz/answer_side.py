@@ -5,6 +5,7 @@ with the same status, headers and body. Anything else ends in another cluster's 
 error, an error event or a broken connection; and the next call gets its own answer.
 """
 
+import re
 from random import Random
 
 from tests.fuzz.answers import answer_stream
@@ -20,6 +21,7 @@ HIDDEN = frozenset(
 HIDDEN_PREFIXES = (b"x-tradewind-", b"proxy-", b"x-envoy-", b"access-control-")
 OURS = (b"x-request-id", b"x-accel-buffering", b"cache-control", b"content-length", b"transfer-encoding", b"connection")
 ERROR_EVENT = b'data: {"error":'
+COMMENT = re.compile(rb"(?m)^:[^\n]*\n\n")  # Keeps a quiet stream awake, and says nothing.
 PASSED_ON_MAX = 500  # Statuses below are the client's business, but for these.
 TRIED_ELSEWHERE = (401, 403, 404, 429)
 
@@ -174,7 +176,7 @@ def _same(seen: Message, verdict: str, sent: Message, unharmed: bool) -> list[st
 
 def _foreign(seen: Message, sent: Message) -> list[str]:
     """Of a broken answer the client may have a beginning, and an error event behind it."""
-    body = seen.body.split(ERROR_EVENT)[0]
-    if not sent.body.startswith(body) and not sent.body.startswith(body.removesuffix(b"\n\n")):
-        return [f"bytes that nobody sent: {body[:200]!r}, sent {sent.body[:200]!r}"]
+    body, whole = COMMENT.sub(b"", seen.body).split(ERROR_EVENT)[0], COMMENT.sub(b"", sent.body)
+    if not whole.startswith(body) and not whole.startswith(body.removesuffix(b"\n\n")):
+        return [f"bytes that nobody sent: {body[:200]!r}, sent {whole[:200]!r}"]
     return []

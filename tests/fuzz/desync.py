@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
 
+from tests.fuzz.answer_side import COMMENT
 from tests.fuzz.reference import Incomplete, Invalid, Message, read_answer
 from tests.fuzz.requests import chunks, framed, segments
 from tests.fuzz.world import MODEL, REGIONS, ClientEnd, ClusterEnd, World, world
@@ -340,7 +341,7 @@ def differences(mark: bytes, answer: Message, complete: bool) -> list[str]:
         found.append(f"from {clusters}")
     if not clusters or answer.status not in (200, 422):
         return found
-    body = answer.body
+    body = COMMENT.sub(b"", answer.body)
     if answer.all(b"content-type") == [b"text/event-stream"]:
         body = body.split(b'data: {"error":')[0].removesuffix(EVENT_END)
         unit = b"data: <%s>\n\n" % mark
