@@ -7,9 +7,10 @@
     ├─ not_found               404            ├─ no_room                429            ├─ first_byte_timeout   504
     ├─ method_not_allowed      405            ├─ no_cluster             503            ├─ stream_broken  (error event)
     ├─ body_too_large          413            ├─ nobody_connected       503
-    ├─ request_timeout         408            ├─ deadline_exceeded      504
-    ├─ headers_too_large       431            ├─ too_busy               503
-    └─ refused_by_cluster      400            └─ internal               500
+    ├─ encoded_body            415            ├─ deadline_exceeded      504
+    ├─ request_timeout         408            ├─ too_busy               503
+    ├─ headers_too_large       431            └─ internal               500
+    └─ refused_by_cluster      400
 
 429 is "no room, come back"; 503 "nobody serves this now"; 504 "not in time"; 502 "a cluster
 took it and failed". After the first byte there is no status any more, only the event.
@@ -30,6 +31,7 @@ class Kind(StrEnum):
     NOT_FOUND = "not_found"
     METHOD_NOT_ALLOWED = "method_not_allowed"
     BODY_TOO_LARGE = "body_too_large"
+    ENCODED_BODY = "encoded_body"
     REQUEST_TIMEOUT = "request_timeout"
     HEADERS_TOO_LARGE = "headers_too_large"
     INVALID_API_KEY = "invalid_api_key"
@@ -70,6 +72,7 @@ TABLE: dict[Kind, Row] = {
     Kind.NOT_FOUND: Row(404, *_DOWN, retry=False),
     Kind.METHOD_NOT_ALLOWED: Row(405, *_DOWN, retry=False),
     Kind.BODY_TOO_LARGE: Row(413, *_DOWN, retry=False),
+    Kind.ENCODED_BODY: Row(415, *_DOWN, retry=False),
     Kind.REQUEST_TIMEOUT: Row(408, *_DOWN, retry=True),
     Kind.HEADERS_TOO_LARGE: Row(431, *_DOWN, retry=False),
     Kind.INVALID_API_KEY: Row(401, "authentication_error", "router", retry=False),

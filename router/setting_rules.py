@@ -13,6 +13,8 @@ from router.settings import RouterSettings
 
 MAY_BE_ZERO: Final = frozenset({"shutdown.lame_duck_s", "shutdown.grace_s", "federation.slow_start_s"})
 _HEADER: Final = re.compile(r"[A-Za-z0-9-]+")
+# As browsers write it: in lower case, with no path and no port that goes without saying.
+_ORIGIN: Final = re.compile(r"(?!http://[^:]*:80$|https://[^:]*:443$)[a-z][a-z0-9+.-]*://[a-z0-9.\[\]:_-]+")
 
 
 def mistakes(settings: RouterSettings) -> Iterator[tuple[str, str]]:
@@ -38,6 +40,11 @@ def mistakes(settings: RouterSettings) -> Iterator[tuple[str, str]]:
             ipaddress.ip_network(network)
         except ValueError as error:
             yield f"trusted_proxies.{index}", f"{error}; expected a network like 10.0.0.0/8"
+    for index, origin in enumerate(settings.cors_origins):
+        if origin == "*" and len(settings.cors_origins) > 1:
+            yield f"cors_origins.{index}", "'*' lets every page call; name it alone, or name origins only"
+        elif origin != "*" and not _ORIGIN.fullmatch(origin):
+            yield f"cors_origins.{index}", f"{origin!r} is no origin; expected one like https://app.example.com, or '*'"
     header = settings.client_region_header
     if header is not None and not _HEADER.fullmatch(header):
         yield "client_region_header", f"{header!r} is no header name; expected one like x-client-region"

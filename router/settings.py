@@ -80,6 +80,7 @@ class RouterSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     admin_tls: PairSettings | None = None  # For the admin port, which has other clients: it may name the same files.
     client_region_header: str | None = None  # Set by the load balancer: a region, or "latitude,longitude".
     trusted_proxies: tuple[str, ...] = ()  # Networks whose client_region_header is believed.
+    cors_origins: tuple[str, ...] = ()  # Web pages that may call from a browser, or "*"; by default none may.
     seed: int | None = None
     timeouts: TimeoutSettings = TimeoutSettings()
     edge: EdgeSettings = EdgeSettings()

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Depends, FastAPI, Request
 from starlette.responses import JSONResponse, Response
 
 from federation.view import Drop
+from router.api.cross_origin import CrossOrigin
 from router.api.inference import inference_routes
 from router.api.problems import failure_response, speak_dialects
 from router.call import Tenant
@@ -29,6 +30,8 @@ def build_public(door: FrontDoor, version: str) -> FastAPI:
         redirect_slashes=False,  # A redirect would be built from the Host header, and lead out of TLS.
     )
     speak_dialects(app)
+    if door.cors is not None:
+        app.add_middleware(CrossOrigin, cors=door.cors)
     app.include_router(inference_routes(door))
     app.include_router(_models(door))
     app.include_router(_health(door))

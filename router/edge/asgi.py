@@ -56,6 +56,7 @@ class AsgiCall:
         request_id = given.decode("ascii") if given is not None and is_request_id(given) else self.door.request_id()
         exchange = self._exchange = Exchange(self.door, self, head, request_id, self.route)
         try:
+            failure = failure or self.door.unreadable(head)
             failure = failure or self.door.no_place_for(int(head.content_length or 0), self.route.form)
             body = failure or await self._taken_in(head, scope["headers"], receive)
             if body is None:

@@ -105,7 +105,8 @@ class EdgeCycle:
         request_id = given.decode("ascii") if given is not None and is_request_id(given) else door.request_id()
         self.exchange = Exchange(door, self, request, request_id, route)
         if failure is None:
-            failure = door.no_place_for(int(request.content_length or 0), route.form)
+            failure = door.unreadable(request) if request.content_encoding is not None else None
+            failure = failure or door.no_place_for(int(request.content_length or 0), route.form)
         self.body_failure = failure
 
     @property
@@ -225,6 +226,8 @@ class EdgeCycle:
     def send_head(self, status: int, headers: Headers, length: int | None) -> None:
         self.response_started = True
         self._forget_body()  # The exchange needs it no more either.
+        if self.door.cors is not None:
+            headers = headers + self.door.cors.answer(self._request.web_origin)
         parts = [STATUS_LINES[status]]
         for name, value in headers:
             parts.append(b"%s: %s\r\n" % (name, value))

@@ -16,6 +16,7 @@ from federation.view import Drop, Placed
 from router.admission import Network, is_trusted, origin_of
 from router.auth import ApiKeys
 from router.call import ANONYMOUS, Call, Tenant
+from router.cors import Cors
 from router.edge.heads import HeadReader, RequestHead
 from router.edge.plain_requests import PlainRequests
 from router.edge.pool import PoolDirectory
@@ -35,6 +36,7 @@ FEED_AGE_S_MAX = 10.0
 MEASURED_MASK = 15
 TELL_AGAIN_S = 10.0
 HEARD_S = 0.5  # A stream that brought something within so long is alive.
+ENCODING_LENGTH_TOLD = 64
 
 log = structlog.get_logger()
 
@@ -75,6 +77,7 @@ class FrontDoor:
         self.resumes = ResumeBudget(refilled_at=now())
         self.pace = Pace()
         self.reader = HeadReader(settings.client_region_header)
+        self.cors = Cors(settings.cors_origins) if settings.cors_origins else None  # None: no page may read answers.
         self.routes = routes
         self.plain = PlainRequests(self.reader, routes, settings.edge.headers_max)
         self.active: set[Exchange] = set()
@@ -127,6 +130,18 @@ class FrontDoor:
         return f"the feed has not gone round for {age_s:.0f} s" if age_s > FEED_AGE_S_MAX else None
 
     # Bounds.
+
+    def unreadable(self, head: RequestHead) -> Failure | None:
+        """Why a body cannot be read, and so not be routed; None if it can."""
+        encoding = head.content_encoding
+        if encoding is None or encoding.strip().lower() in (b"identity", b""):
+            return None
+        told = encoding.decode("latin-1")[:ENCODING_LENGTH_TOLD]
+        return Failure(
+            Kind.ENCODED_BODY,
+            f"Content-Encoding '{told}' is not taken; send the body as plain JSON.",
+            "content-encoding",
+        )
 
     def no_place_for(self, length: int, form: Form = Form.JSON) -> Failure | None:
         """Why a call with a body of so many bytes (0: not known yet) is not taken in; None if it is."""

@@ -42,7 +42,8 @@ _DROPPED_UP = HOP_BY_HOP | {
 }
 _DROPPED_UP_PREFIXES = (b"x-tradewind-", b"x-forwarded-", b"proxy-", b"x-gateway-", b"x-llm-d-", b"x-envoy-")
 _DROPPED_DOWN = HOP_BY_HOP | {b"content-length", b"set-cookie", b"server", b"alt-svc", b"x-request-id"}
-_DROPPED_DOWN_PREFIXES = (b"x-tradewind-", b"proxy-", b"x-envoy-")
+# Which pages may read an answer is for the front door to say: see router.cors.
+_DROPPED_DOWN_PREFIXES = (b"x-tradewind-", b"proxy-", b"x-envoy-", b"access-control-")
 
 _PLAIN_CONNECTION = (b"keep-alive", b"close", b"Keep-Alive", b"Close")  # Name no header.
 
@@ -70,6 +71,8 @@ class RequestHead(msgspec.Struct, kw_only=True):
     resume: bytes | None = None
     client_region: bytes | None = None
     content_length: bytes | None = None
+    content_encoding: bytes | None = None
+    web_origin: bytes | None = None  # The page that a browser sends the request for.
     chunked: bool = False
 
 
@@ -94,6 +97,8 @@ _READ: dict[bytes, str] = {
     b"x-tradewind-regions": "regions",
     b"x-tradewind-resume": "resume",
     b"content-length": "content_length",
+    b"content-encoding": "content_encoding",
+    b"origin": "web_origin",
 }
 
 

@@ -201,6 +201,7 @@ class EdgeProtocol(HttpToolsProtocol):
         failure = self._unfit(headers)
         if route is None or not is_call:
             self._reading = None
+            failure = failure or self._ambiguous(headers)
             if failure is not None:
                 self._refuse_and_close(failure)
             else:
@@ -223,6 +224,21 @@ class EdgeProtocol(HttpToolsProtocol):
             size = len(self.url) + sum(len(name) + len(value) for name, value in headers)
             if size > bounds.headers_bytes_max:
                 return Failure(Kind.HEADERS_TOO_LARGE, "The request's headers are too large.")
+        return None
+
+    def _ambiguous(self, headers: Headers) -> Failure | None:
+        """Why a request for ASGI could be read in two ways. A call's head is read as strictly by its cycle."""
+        version = self.parser.get_http_version()
+        if version == "1.0" and not any(name == b"host" for name, _ in headers):
+            headers = [*headers, (b"host", b"")]  # Which HTTP/1.0 does not demand; some health checks send none.
+        try:
+            head = self.door.reader.read(headers)
+        except BadHead as error:
+            return Failure(Kind.BAD_HTTP, str(error))
+        if version != "1.1" and (version != "1.0" or head.chunked):
+            return Failure(Kind.BAD_HTTP, "The request is not valid HTTP/1.1.")
+        if self.parser.should_upgrade() and (head.chunked or head.content_length not in (None, b"0")):
+            return Failure(Kind.BAD_HTTP, "Upgrade is not offered here.")  # The parser would lose the body.
         return None
 
     def _take_call(self, route: Route, headers: Headers, failure: Failure | None) -> None:
@@ -418,12 +434,14 @@ class EdgeProtocol(HttpToolsProtocol):
             if waits and cycle.more_body:
                 self.pipeline.popleft()  # ASGI would wait for ever for the rest of it.
                 return
-            if waits or cycle.response_started or not cycle.more_body:
+            if isinstance(cycle, EdgeCycle) or waits or cycle.response_started or not cycle.more_body:
                 cycle.keep_alive = False
                 return
             cycle.disconnected = True  # ASGI's: what it may still say is not sent.
+            cycle.waiting_for_100_continue = False
             cycle.message_event.set()
-        body = error_body(failure)
+        # An answer to HEAD has no body; none is right for any other method as well, and which it was may not be sure.
+        body = b"" if self.parser.get_method() == b"HEAD" else error_body(failure)
         self.transport.write(
             b"%scontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%s"
             % (STATUS_LINES[failure.row.status], len(body), body)

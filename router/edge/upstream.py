@@ -16,6 +16,7 @@ from router.pieces import Body, Pieces
 HEAD_BYTES_MAX = 64 * 1024
 # What the last event of a whole stream holds: OpenAI's, Anthropic's, the Responses API's.
 LAST_EVENTS = (b"[DONE]", b"message_stop", b"response.completed", b"response.incomplete", b"response.failed")
+LAST_BYTES = 16 * 1024  # Of an answer without a length: enough to see a stream's last event, however it was cut.
 COALESCE_BYTES_MAX = 64 * 1024  # Head and body up to this go out in one write.
 
 if TYPE_CHECKING:
@@ -223,16 +224,21 @@ class UpstreamConnection(asyncio.Protocol):
             return  # A trailer, or the head of an answer that nobody asked for.
         name = name.lower()
         if name in (b"content-length", b"transfer-encoding"):
+            if name == b"transfer-encoding" and (self._framed or value.lower() != b"chunked"):
+                raise ValueError("undone, this body would still be encoded")  # A BAD_ANSWER: see data_received.
             self._framed = True
         self._headers.append((name, value))
 
     def on_headers_complete(self) -> None:
+        if self._dirty:
+            return
+        version = self._parser.get_http_version()
+        if version != "1.1" and (version != "1.0" or any(name == b"transfer-encoding" for name, _ in self._headers)):
+            raise ValueError("the parser takes HTTP/0.9 and 2.0 as well, and a transfer encoding in HTTP/1.0")
         status = self._parser.get_status_code()
         if status < 200:
             self._headers = []  # 1xx: the real head is still to come.
             self._framed = False
-            return
-        if self._dirty:
             return
         self._status = status
         self._head_ready = True
@@ -244,7 +250,7 @@ class UpstreamConnection(asyncio.Protocol):
         if not self._dirty:
             self._chunks.append(chunk)
             if not self._framed:
-                self._last = chunk
+                self._last = (self._last + chunk)[-LAST_BYTES:]
 
     def on_message_complete(self) -> None:
         if self._status:

@@ -594,6 +594,7 @@ async def stage(
     keys: ApiKeys | None = None,
     slots: int = 64,
     plain: bool = False,
+    cors_origins: tuple[str, ...] = (),
     seed: int = 7,
     features: tuple[str, ...] = (),
     paths: Mapping[str, Sequence[str]] | None = None,
@@ -614,6 +615,7 @@ async def stage(
         trusted_proxies=("127.0.0.0/8",),
         timeouts=timeouts or TimeoutSettings(),
         edge=edge or EdgeSettings(),
+        cors_origins=cors_origins,
     )
     rows = tuple(
         ClusterRow(
