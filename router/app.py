@@ -38,6 +38,7 @@ from router.api.public import build_public
 from router.configuration import Loaded
 from router.edge.dialer import PoolDialer
 from router.edge.door import FrontDoor
+from router.edge.holders import ResponseHolders
 from router.edge.pool import PoolDirectory
 from router.edge.protocol import EdgeProtocol
 from router.listener import BACKLOG, listen_on, url_of
@@ -100,6 +101,7 @@ def build_door(loaded: Loaded, registry: CollectorRegistry, clock: Clock, loops:
         residency=residency_of(loaded.inventory),
         known_regions=known_regions(loaded),
         routes=routes_of(loaded.inventory),
+        responses=ResponseHolders(PoolDialer(pools, settings.region, clock)),
         trusted_proxies=[ipaddress.ip_network(network) for network in settings.trusted_proxies],
         metrics=RouterMetrics(registry),
         rng=rng,

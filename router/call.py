@@ -44,3 +44,4 @@ class Call(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     tenant: str = ANONYMOUS.name
     prompt_bytes: int = 0
     tokens_max: int | None = None
+    continues: str | None = None  # The response that it goes on from: it means something at one cluster only.

@@ -16,6 +16,7 @@ from router.admission import Network, is_trusted, origin_of
 from router.auth import ApiKeys
 from router.call import ANONYMOUS, Call, Tenant
 from router.edge.heads import HeadReader, RequestHead
+from router.edge.holders import ResponseHolders
 from router.edge.pool import PoolDirectory
 from router.errors import Failure, Kind
 from router.metrics import RouterMetrics
@@ -49,6 +50,7 @@ class FrontDoor:
         residency: Mapping[str, frozenset[str]],
         known_regions: frozenset[str],
         routes: Routes,
+        responses: ResponseHolders,
         trusted_proxies: Sequence[Network],
         metrics: RouterMetrics,
         rng: Random,
@@ -63,6 +65,7 @@ class FrontDoor:
         self.residency = residency
         self.known_regions = known_regions
         self.routes = routes
+        self.responses = responses
         self.trusted_proxies = trusted_proxies
         self.metrics = metrics
         self.rng = rng

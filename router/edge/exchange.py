@@ -28,12 +28,15 @@ Nothing here waits: every method is called by a protocol or by the door's sweep 
 
 from enum import IntEnum
 
+import msgspec
+
 from federation.outcome import OutcomeKind
 from federation.view import Placed
 from router.admission import admit
 from router.body import Fields
 from router.call import Call
 from router.decision import Place, Reason, Refuse
+from router.dialect import RESPONSES
 from router.edge.answers import meaning, names_the_model, retry_after_s
 from router.edge.attempt import Attempt
 from router.edge.door import FrontDoor
@@ -143,6 +146,24 @@ class Exchange:
         self._body = body
         door.enter(self)
         door.budget.deposit()
+        if admitted.continues is not None:
+            door.responses.find(admitted, door.feed.view, self._holder_found)
+        else:
+            self._place(admitted)
+
+    def _holder_found(self, holder: str | Failure) -> None:
+        """Which cluster keeps the response that the call goes on from: it goes there, or nowhere."""
+        if self.state is DONE or self.call is None:
+            return
+        if isinstance(holder, Failure):
+            self.refuse(holder)
+        else:
+            self.call = msgspec.structs.replace(self.call, clusters=frozenset({holder}))
+            self._place(self.call)
+
+    def _place(self, admitted: Call) -> None:
+        """Decide, and begin with the first candidate."""
+        door = self.door
         began_at = door.now() if door.measures() else None
         decision = decide(admitted, door.feed.view, door.in_flight, door.rng)
         decided_at = door.now() if began_at is not None else 0.0
@@ -337,7 +358,7 @@ class Exchange:
             return
         reply = self._reply
         if not reply.started:
-            if reply.status == 404 and names_the_model(reply.held):
+            if reply.status == 404 and self._names_the_model():
                 self._report(attempt, OutcomeKind.MODEL_MISSING)
                 self._after_failure(OutcomeKind.MODEL_MISSING)
                 return
@@ -346,6 +367,10 @@ class Exchange:
         self._report(attempt, _PASSED_THROUGH if passed else _SERVED)
         self._done("passed_through" if passed else "served")
         reply.finish()
+
+    def _names_the_model(self) -> bool:
+        """Whether a 404 is about the model, and not about what the call refers to."""
+        return self.call is not None and self.call.continues is None and names_the_model(self._reply.held)
 
     def attempt_failed(self, kind: OutcomeKind) -> None:
         """The attempt broke, or never got a connection."""
@@ -397,6 +422,8 @@ class Exchange:
             (b"x-tradewind-decision", self._reason.encode()),
             (b"x-tradewind-attempts", b"%d" % self._attempts.made),
         ]
+        if self._route.dialect is RESPONSES and self._reply.status < 300 and self.call is not None:
+            self.door.responses.learn(self._reply.held, placed.pool.cluster, self.call.tenant)
         self._reply.start(ours, complete=complete)
         if self._paused:
             self._pause_attempt()

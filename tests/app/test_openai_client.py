@@ -134,3 +134,29 @@ def test_documents_are_ranked_scored_and_texts_cut(fleet: Fleet) -> None:
     cut = root.post("/tokenize", cast_to=dict, body={"model": MODEL, "prompt": " north wind"})
     back = root.post("/detokenize", cast_to=dict, body={"model": MODEL, "tokens": cut["tokens"][:1]})
     assert back["prompt"] == " north"
+
+
+def test_response_goes_on_where_it_was_begun(fleet: Fleet) -> None:
+    """Begun in a distant region, gone on with from ours: to answer here would be to answer without the beginning."""
+    client = fleet.openai()
+    far = {"x-tradewind-regions": "asia-northeast1"}
+    begun = client.responses.with_raw_response.create(model=MODEL, input="Sail east.", extra_headers=far)
+    assert begun.headers["x-tradewind-region"] == "asia-northeast1"
+    first = begun.parse()
+    following = client.responses.with_raw_response.create(model=MODEL, input="And then?", previous_response_id=first.id)
+    assert following.headers["x-tradewind-region"] == "asia-northeast1"
+    whole = client.responses.create(
+        model=MODEL,
+        input=[
+            {"role": "user", "content": "Sail east."},
+            {"role": "assistant", "content": first.output_text},
+            {"role": "user", "content": "And then?"},
+        ],
+    )
+    assert following.parse().output_text == whole.output_text
+
+
+def test_response_that_nobody_keeps_is_not_found(fleet: Fleet) -> None:
+    with pytest.raises(openai.NotFoundError, match="not kept by any cluster") as caught:
+        fleet.openai().responses.create(model=MODEL, input="And?", previous_response_id="resp_0")
+    assert caught.value.param == "previous_response_id"
