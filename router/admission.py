@@ -4,8 +4,9 @@ import ipaddress
 from collections.abc import Mapping, Sequence, Set
 
 from federation.geography import nearest_region
-from router.body import BadBody, Fields, read_fields
+from router.body import BadBody, Fields, ResponsesFields, read_fields
 from router.call import RANK, Call, Priority, Tenant
+from router.dialect import RESPONSES as _RESPONSES
 from router.edge.heads import RequestHead
 from router.errors import Failure, Kind
 from router.paths import Route
@@ -43,7 +44,7 @@ def admit(
     try:
         if fields is None:
             assert not isinstance(body, Pieces), "what is kept in pieces was read as it came"
-            fields = read_fields(body)
+            fields = read_fields(body, stateful=route.dialect is _RESPONSES)
         regions = _regions(head.regions, residency, tenant.regions, known_regions)
         priority = _priority(head.priority, tenant.priority_max)
         deadline_s = _deadline_s(head.deadline_ms)
@@ -52,6 +53,12 @@ def admit(
         return Failure(Kind.BAD_BODY, str(error), error.param)
     except BadHeader as error:
         return Failure(Kind.BAD_HEADER, str(error), error.header)
+    continues = None
+    if isinstance(fields, ResponsesFields):
+        if bytes(fields.conversation) != b"null":
+            message = "Conversations are not kept here: send previous_response_id, or all of the input."
+            return Failure(Kind.BAD_BODY, message, "conversation")
+        continues = fields.previous_response_id
     if tenant.models is not None and fields.model not in tenant.models:
         return Failure(Kind.MODEL_NOT_ALLOWED, f"This key may not use the model '{fields.model}'.", "model")
     session = head.session
@@ -70,6 +77,7 @@ def admit(
         tokens_max=fields.tokens_max,
         resume=resume,
         clusters=route.clusters,
+        continues=continues,
     )
 
 

@@ -39,6 +39,7 @@ from router.configuration import Loaded
 from router.edge.accepting import accept_on
 from router.edge.dialer import PoolDialer
 from router.edge.door import FrontDoor
+from router.edge.holders import ResponseHolders
 from router.edge.pool import PoolDirectory
 from router.edge.protocol import EdgeProtocol
 from router.edge.resolver import Resolver
@@ -106,6 +107,7 @@ def build_door(loaded: Loaded, registry: CollectorRegistry, clock: Clock, loops:
         residency=residency_of(loaded.inventory),
         known_regions=known_regions(loaded),
         routes=routes_of(loaded.inventory),
+        responses=ResponseHolders(PoolDialer(pools, settings.region, clock)),
         trusted_proxies=[ipaddress.ip_network(network) for network in settings.trusted_proxies],
         metrics=RouterMetrics(registry),
         rng=rng,

@@ -46,3 +46,4 @@ class Call(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     tokens_max: int | None = None
     resume: bool = True  # Whether its stream may be gone on with elsewhere when it breaks.
     needs: frozenset[str] | None = None  # Features without which a model pool is no candidate.
+    continues: str | None = None  # The response that it goes on from: it means something at one cluster only.

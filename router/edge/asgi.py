@@ -14,6 +14,7 @@ from router.edge.door import FrontDoor
 from router.edge.exchange import Exchange, State
 from router.edge.heads import BadHead, Headers, RequestHead, is_request_id
 from router.edge.intake import bad_form, begin_form
+from router.edge.upload import let_go
 from router.errors import Failure, Kind
 from router.form import FormBody
 from router.paths import Form, Route
@@ -44,6 +45,7 @@ class AsgiCall:
         self._aborted = False
         self._exchange: Exchange | None = None
         self._buffered = 0
+        self._taken: Pieces | None = None  # Of a form: kept here too, so that it is let go slowly.
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """An ASGI application for one request."""
@@ -82,6 +84,7 @@ class AsgiCall:
         form = begin_form(self.door, head, headers) if self.route.form is Form.MULTIPART else None
         if isinstance(form, Failure):
             return form
+        self._taken = None if form is None else form.pieces
         try:
             return await self._body(receive, form)
         except BadBody as error:
@@ -109,6 +112,9 @@ class AsgiCall:
                 return (b"".join(chunks), None) if form is None else (form.pieces, form.finish())
 
     def _forget_body(self) -> None:
+        taken, self._taken = self._taken, None
+        if taken is not None:
+            let_go(taken)
         self.door.buffered_bytes -= self._buffered
         self._buffered = 0
 

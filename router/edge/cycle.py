@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 from router.body import BadBody
 from router.edge.exchange import Exchange, State
 from router.edge.heads import Headers, RequestHead, is_request_id
-from router.edge.intake import BYTES_PER_S_MIN, bad_form, begin_form
+from router.edge.intake import BYTES_PER_S_MIN, TURN_BYTES, bad_form, begin_form
+from router.edge.upload import let_go
 from router.errors import Failure, Kind
 from router.form import FormBody
 from router.paths import Form, Route
+from router.pieces import Pieces
 
 if TYPE_CHECKING:
     from router.edge.protocol import EdgeProtocol
@@ -54,6 +56,7 @@ class EdgeCycle:
         "_protocol",
         "_request",
         "_started",
+        "_taken",
         "began_at",
         "body",
         "body_failure",
@@ -100,6 +103,7 @@ class EdgeCycle:
         self._head = b""
         self._http10 = http10
         self._form: FormBody | None = None
+        self._taken: Pieces | None = None  # Of a form: kept here too, so that it is let go slowly.
         self._request = request
         given = request.request_id
         request_id = given.decode("ascii") if given is not None and is_request_id(given) else door.request_id()
@@ -125,6 +129,7 @@ class EdgeCycle:
             self.body_failure = form
         else:
             self._form = form
+            self._taken = form.pieces
 
     def start(self) -> None:
         """Its turn on the connection has come."""
@@ -149,15 +154,21 @@ class EdgeCycle:
             self.fail(door.too_large(self._buffered, form))
             return
         if self._form is not None:
-            try:
-                self._form.take(chunk)
-            except BadBody as error:
-                self.fail(bad_form(error))
+            self._take_form(self._form, chunk)
             return
         self._pieces.append(chunk)
         if len(self._pieces) == PIECES_MAX:
             self._body.append(b"".join(self._pieces))
             self._pieces.clear()
+
+    def _take_form(self, form: FormBody, chunk: bytes) -> None:
+        try:
+            form.take(chunk)
+        except BadBody as error:
+            self.fail(bad_form(error))
+            return
+        if self._buffered // TURN_BYTES != (self._buffered - len(chunk)) // TURN_BYTES:
+            self._protocol.breathe()
 
     def fail(self, failure: Failure) -> None:
         """The rest of the body is not wanted: say why, at once or when the turn of this request comes."""
@@ -203,6 +214,9 @@ class EdgeCycle:
             self._body = []
             self._pieces = []
             self._form = None
+            if self._taken is not None:
+                let_go(self._taken)
+                self._taken = None
             self.door.buffered_bytes -= self._buffered
             self._buffered = 0
 

@@ -18,6 +18,7 @@ from router.auth import ApiKeys
 from router.call import ANONYMOUS, Call, Tenant
 from router.cors import Cors
 from router.edge.heads import HeadReader, RequestHead
+from router.edge.holders import ResponseHolders
 from router.edge.plain_requests import PlainRequests
 from router.edge.pool import PoolDirectory
 from router.errors import Failure, Kind
@@ -55,6 +56,7 @@ class FrontDoor:
         residency: Mapping[str, frozenset[str]],
         known_regions: frozenset[str],
         routes: Routes,
+        responses: ResponseHolders,
         trusted_proxies: Sequence[Network],
         metrics: RouterMetrics,
         rng: Random,
@@ -68,6 +70,7 @@ class FrontDoor:
         self.keys = keys  # None: anyone may call; then we listen on loopback only.
         self.residency = residency
         self.known_regions = known_regions
+        self.responses = responses
         self.trusted_proxies = trusted_proxies
         self.metrics = metrics
         self.rng = rng

@@ -31,12 +31,15 @@ Nothing here waits: every method is called by a protocol or by the door's sweep 
 
 from enum import IntEnum
 
+import msgspec
+
 from federation.outcome import NEVER_CONNECTED, OutcomeKind
 from federation.view import Placed
 from router.admission import admit
 from router.body import Fields
 from router.call import Call
 from router.decision import Refuse
+from router.dialect import RESPONSES
 from router.edge.answers import is_event_stream, meaning, names_the_model, retry_after_s
 from router.edge.attempt import Attempt, AttemptOwner
 from router.edge.course import Course
@@ -130,6 +133,24 @@ class Exchange:
         self._body = body
         door.enter(self)
         door.budget.deposit()
+        if admitted.continues is not None:
+            door.responses.find(admitted, door.feed.view, self._holder_found)
+        else:
+            self._place(admitted)
+
+    def _holder_found(self, holder: str | Failure) -> None:
+        """Which cluster keeps the response that the call goes on from: it goes there, or nowhere."""
+        if self.state is DONE or self.call is None:
+            return
+        if isinstance(holder, Failure):
+            self.fail(holder)
+        else:
+            self.call = msgspec.structs.replace(self.call, clusters=frozenset({holder}))
+            self._place(self.call)
+
+    def _place(self, admitted: Call) -> None:
+        """Decide, and begin with the first candidate."""
+        door = self.door
         began_at = door.now() if door.measures() else None
         decision = self._course.decide(admitted)
         decided_at = door.now() if began_at is not None else 0.0
@@ -352,7 +373,7 @@ class Exchange:
             if self._is_unfinished():
                 self._broke(OutcomeKind.BROKEN)
                 return
-        elif reply.status == 404 and names_the_model(reply.held):
+        elif reply.status == 404 and self._names_the_model():
             self._end_attempt(OutcomeKind.MODEL_MISSING)
             self._after_failure(OutcomeKind.MODEL_MISSING)
             return
@@ -371,6 +392,10 @@ class Exchange:
     def _is_unfinished(self) -> bool:
         """A stream that ends properly in the middle of its text: something between the server and us broke."""
         return self._route.path in RESUMABLE_PATHS and self._reply.lacks_end
+
+    def _names_the_model(self) -> bool:
+        """Whether a 404 is about the model, and not about what the call refers to."""
+        return self.call is not None and self.call.continues is None and names_the_model(self._reply.held)
 
     def attempt_failed(self, kind: OutcomeKind) -> None:
         """The attempt broke, or never got a connection."""
@@ -486,6 +511,8 @@ class Exchange:
             (b"x-tradewind-decision", self._course.reason.encode()),
             (b"x-tradewind-attempts", b"%d" % self._course.attempts.made),
         ]
+        if self._route.dialect is RESPONSES and reply.status < 300:
+            door.responses.learn(reply.held, placed.pool.cluster, call.tenant)
         reply.start(ours, complete=complete)
         if self._paused:
             self._pause_attempt()

@@ -6,6 +6,7 @@ from router.edge.heads import Headers, RequestHead
 from router.errors import Failure, Kind
 from router.form import FormBody, boundary_of
 
+TURN_BYTES = 512 * 1024  # Of one client, before others have their turn: the loop would read 8 MB of a fast one.
 BYTES_PER_S_MIN = 64 * 1024  # Slower than this, once `body_s` has passed, a client is not uploading.
 
 

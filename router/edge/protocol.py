@@ -346,6 +346,15 @@ class EdgeProtocol(HttpToolsProtocol):
         if self.expect_100_continue:
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
+    def breathe(self) -> None:
+        """Read no more of this client in this turn of the loop."""
+        self.flow.pause_reading()
+        self.loop.call_soon(self._read_on)
+
+    def _read_on(self) -> None:
+        if len(self.pipeline) < PIPELINE_MAX and not self.transport.is_closing():
+            self.flow.resume_reading()
+
     def answered(self, cycle: EdgeCycle) -> None:
         """The answer is out: the connection goes on, or ends."""
         if cycle.keep_alive:

@@ -30,6 +30,10 @@ def no_candidate(call: Call, decision: Refuse, fleet: FleetView) -> Failure:
             "model",
         )
     if decision.drops and all(drop is Drop.ELSEWHERE for drop in decision.drops.values()):
+        if call.continues is not None and call.clusters is not None:
+            where = ", ".join(sorted(call.clusters))
+            message = f"The response '{call.continues}' is kept by {where}, which does not serve '{call.model}' now."
+            return Failure(Kind.NO_CLUSTER, message, "previous_response_id")
         path = call.path.partition("?")[0]
         return Failure(Kind.NOT_FOUND, f"No cluster that serves the model '{call.model}' serves {path}.")
     counted = Counter(decision.drops.values())

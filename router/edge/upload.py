@@ -5,10 +5,12 @@ adds nothing to what other calls wait.
 """
 
 import asyncio
+from collections import deque
 
 from router.pieces import Pieces
 
 STEP_BYTES = 256 * 1024  # Encrypting as much takes about 0.2 ms.
+LET_GO_BYTES = 2 * 1024 * 1024
 
 
 class Upload:
@@ -19,7 +21,7 @@ class Upload:
     def __init__(self, transport: asyncio.Transport, body: Pieces) -> None:
         self.done = False  # All of it is with the transport.
         self._transport = transport
-        self._pieces = iter(body)
+        self._pieces = deque(body)
         self._paused = False
         self._scheduled = False
 
@@ -30,13 +32,11 @@ class Upload:
             return
         step: list[bytes] = []
         step_bytes = 0
-        for piece in self._pieces:
+        while self._pieces and step_bytes < STEP_BYTES:
+            piece = self._pieces.popleft()
             step.append(piece)
             step_bytes += len(piece)
-            if step_bytes >= STEP_BYTES:
-                break
-        else:
-            self.done = True
+        self.done = not self._pieces
         if step:
             self._transport.writelines(step)
         if not self.done and not self._paused:
@@ -55,3 +55,18 @@ class Upload:
         """It has caught up."""
         self._paused = False
         self._later()
+
+
+def let_go(body: Pieces) -> None:
+    """Free a body that nobody needs any more: at once, two hundred megabytes would take the kernel 20 ms."""
+    doomed = list(body)
+    if len(body) > LET_GO_BYTES:
+        asyncio.get_running_loop().call_soon(_let_go_on, doomed)
+
+
+def _let_go_on(doomed: list[bytes]) -> None:
+    freed = 0
+    while doomed and freed < LET_GO_BYTES:
+        freed += len(doomed.pop())
+    if doomed:
+        asyncio.get_running_loop().call_soon(_let_go_on, doomed)

@@ -6,10 +6,15 @@ from collections.abc import Iterator, Sequence
 import pytest
 
 from router.auth import ApiKeys
+from router.edge import upload as sending
+from router.edge.intake import TURN_BYTES
 from router.edge.upload import STEP_BYTES, Upload
+from router.form import FormBody
+from router.pieces import Pieces
 from router.settings import EdgeSettings, TimeoutSettings
 from tests.edge.harness import (
     MODEL,
+    STREAM_HEAD,
     ScriptedCluster,
     answers,
     chunk,
@@ -250,3 +255,79 @@ async def test_no_step_moves_much_at_once(monkeypatch: pytest.MonkeyPatch) -> No
         assert answer.status == 200
         assert drain.received == sum(steps) == len(body)
         assert max(steps) <= STEP_BYTES + 256 * 1024  # One read of the client's is the unit.
+
+
+async def test_no_turn_takes_much_of_one_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One turn of the loop reads up to 32 times from a client that is fast enough."""
+    taken = [0]
+    take = FormBody.take
+
+    def counted(self: FormBody, piece: bytes) -> None:
+        taken[-1] += len(piece)
+        take(self, piece)
+
+    monkeypatch.setattr(FormBody, "take", counted)
+    loop = asyncio.get_running_loop()
+    turning = True
+
+    def turn() -> None:
+        taken.append(0)
+        if turning:
+            loop.call_soon(turn)
+
+    body = form(b"x" * 40 * MIB)
+    async with stage(names=["near"]) as here:
+        drain = Drain(here.near)
+        loop.call_soon(turn)
+        assert (await here.ask(upload(body))).status == 200
+        turning = False
+        assert drain.received == sum(taken) == len(body)
+        assert max(taken) <= TURN_BYTES + 256 * 1024
+
+
+async def test_large_body_is_let_go_in_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    steps: list[int] = []
+    over = asyncio.Event()
+    go_on = sending._let_go_on
+
+    def counted(doomed: list[bytes]) -> None:
+        before = len(doomed)
+        go_on(doomed)
+        steps.append(before - len(doomed))
+        if not doomed:
+            over.set()
+
+    monkeypatch.setattr(sending, "_let_go_on", counted)
+    body = Pieces()
+    for _ in range(200):
+        body.add(bytes(100_000))
+    sending.let_go(body)
+    async with asyncio.timeout(10):
+        await over.wait()
+    assert sum(steps) == 200
+    assert max(steps) * 100_000 <= sending.LET_GO_BYTES + 100_000
+
+
+async def test_cluster_that_answers_before_it_has_the_file_still_gets_all_of_it() -> None:
+    """The answer begins, so that nobody else will need the body: what is on its way stays."""
+    whole = asyncio.Event()
+
+    async def answers_at_once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        lines = (await reader.readuntil(b"\r\n\r\n")).split(b"\r\n")
+        [length] = [int(line.split(b": ")[1]) for line in lines if line.startswith(b"content-length: ")]
+        writer.write(STREAM_HEAD + chunk(b"data: 1\n\n"))
+        await began.wait()
+        assert len(await reader.readexactly(length)) == length
+        whole.set()
+        writer.write(chunk(b"data: [DONE]\n\n") + b"0\r\n\r\n")
+
+    began = asyncio.Event()
+    async with stage(names=["near"]) as here:
+        here.near.on_connect = answers_at_once
+        client = await here.client()
+        await client.send(upload(form(b"x" * 30 * MIB)))
+        status, _ = await client.head()
+        assert (status, await client.chunk()) == (200, b"data: 1\n\n")
+        began.set()
+        assert await client.chunk() == b"data: [DONE]\n\n"
+        assert whole.is_set()

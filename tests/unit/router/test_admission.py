@@ -11,7 +11,7 @@ from router.admission import DEADLINE_MS_MAX, SESSION_LENGTH_MAX, admit, is_trus
 from router.call import ANONYMOUS, RANK, Call, Priority, Tenant
 from router.edge.heads import RequestHead
 from router.errors import Failure, Kind
-from router.paths import CHAT
+from router.paths import CHAT, RESPONSES_PATH, TABLE, Route
 
 RESIDENCY = {"eu": frozenset({"europe-west1", "europe-west4"}), "us": frozenset({"us-central1"})}
 BODY = b'{"model":"llama","stream":true,"max_tokens":9}'
@@ -19,10 +19,15 @@ CRITICAL, STANDARD, SHEDDABLE = Priority.CRITICAL, Priority.STANDARD, Priority.S
 
 
 def admitted(
-    *, body: bytes = BODY, tenant: Tenant = ANONYMOUS, target: bytes = b"/v1/chat/completions", **head: bytes | None
+    *,
+    body: bytes = BODY,
+    tenant: Tenant = ANONYMOUS,
+    target: bytes = b"/v1/chat/completions",
+    route: Route = CHAT,
+    **head: bytes | None,
 ) -> Call | Failure:
     return admit(
-        route=CHAT,
+        route=route,
         target=target,
         head=RequestHead(forwarded=b"", **head),  # type: ignore[arg-type]
         body=body,
@@ -276,3 +281,20 @@ def test_peer_is_trusted_by_its_network(address: str, trusted: bool) -> None:
 
 def test_nobody_is_trusted_without_networks() -> None:
     assert not is_trusted("127.0.0.1", [])
+
+
+@pytest.mark.parametrize(("route", "continues"), [(TABLE[RESPONSES_PATH], "resp_1"), (CHAT, None)])
+def test_reference_counts_on_its_own_path_only(route: Route, continues: str | None) -> None:
+    result = admitted(body=b'{"model":"m","previous_response_id":"resp_1"}', route=route)
+    assert isinstance(result, Call)
+    assert result.continues == continues
+
+
+def test_conversations_are_refused_with_a_reason() -> None:
+    body = b'{"model":"m","conversation":{"id":"conv_1"}}'
+    result = admitted(body=body, route=TABLE[RESPONSES_PATH])
+    assert isinstance(result, Failure)
+    assert (result.kind, result.param) == (Kind.BAD_BODY, "conversation")
+    assert "previous_response_id" in result.message
+    assert isinstance(admitted(body=body), Call)
+    assert isinstance(admitted(body=b'{"model":"m","conversation":null}', route=TABLE[RESPONSES_PATH]), Call)

@@ -120,3 +120,11 @@ def test_declarer_that_is_drained_may_come_back() -> None:
     drops = {"a": Drop.ELSEWHERE, "b": Drop.DRAINED}
     failure = no_candidate(call(), Refuse(known=True, generation=1, drops=drops), fleet_of(candidate()))
     assert (failure.kind, failure.row.retry) == (Kind.NO_CLUSTER, True)
+
+
+def test_call_whose_response_is_elsewhere_is_told_where() -> None:
+    refusal = Refuse(known=True, generation=1, drops={"a": Drop.ELSEWHERE})
+    continuing = call(continues="resp_1", clusters=frozenset({"c"}))
+    failure = no_candidate(continuing, refusal, fleet_of(candidate()))
+    assert (failure.kind, failure.param) == (Kind.NO_CLUSTER, "previous_response_id")
+    assert "kept by c" in failure.message
