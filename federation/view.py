@@ -52,6 +52,12 @@ class PoolView:
     in_panic: bool  # Dropped, but it answers: good enough when nobody better is left.
     probed_rtt_ms: float | None  # As this front door's own probes measure it.
     features: frozenset[str] = frozenset()  # What its servers can do, as declared and as last reported.
+    key: tuple[str, str] = field(init=False)  # (cluster, model): by which our own calls are counted.
+    free_of_others: float = field(init=False)  # Slots less what others have taken.
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "key", (self.cluster, self.model))
+        object.__setattr__(self, "free_of_others", self.slots - self.load_of_others)
 
     def load(self, own: int) -> float:
         """Calls there now, as we believe: what others had at the last report, and our own."""
@@ -59,7 +65,7 @@ class PoolView:
 
     def headroom_slots(self, own: int) -> float:
         """Free slots; negative when more calls are there than it runs at once."""
-        return self.slots - self.load_of_others - own
+        return self.free_of_others - own
 
     def saturation(self, own: int) -> float:
         """Load over slots."""

@@ -45,9 +45,13 @@ def admit(
         if fields is None:
             assert not isinstance(body, Pieces), "what is kept in pieces was read as it came"
             fields = read_fields(body, stateful=route.dialect is _RESPONSES)
-        regions = _regions(head.regions, residency, tenant.regions, known_regions)
-        priority = _priority(head.priority, tenant.priority_max)
-        deadline_s = _deadline_s(head.deadline_ms)
+        regions = tenant.regions
+        if head.regions is not None:
+            regions = _regions(head.regions, residency, regions, known_regions)
+        priority = _UNASKED[tenant.priority_max]
+        if head.priority is not None:
+            priority = _priority(head.priority, tenant.priority_max)
+        deadline_s = None if head.deadline_ms is None else _deadline_s(head.deadline_ms)
         resume = head.resume is None or _resume(head.resume)
     except BadBody as error:
         return Failure(Kind.BAD_BODY, str(error), error.param)

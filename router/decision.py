@@ -10,6 +10,8 @@ from federation.view import Drop, Placed
 class Reason(StrEnum):
     """Why a call was served where it was. The strings stand in `x-tradewind-decision` and in metrics."""
 
+    __hash__ = str.__hash__  # The enumeration's own takes ten times as long.
+
     NEAREST = "nearest"
     AFFINITY = "affinity"
     OVERFLOW = "overflow"

@@ -66,12 +66,12 @@ class _ResponsesError(msgspec.Struct):
 _ENCODE = msgspec.json.Encoder().encode
 
 
-def told(failure: Failure, dialect: Dialect, request_id: str | None = None) -> bytes:
+def told(failure: Failure, dialect: Dialect, request_id: bytes | None = None) -> bytes:
     """The body of an error."""
     return _anthropic(failure, request_id) if dialect is ANTHROPIC else error_body(failure)
 
 
-def told_in_stream(failure: Failure, dialect: Dialect, request_id: str | None, events: int) -> bytes:
+def told_in_stream(failure: Failure, dialect: Dialect, request_id: bytes | None, events: int) -> bytes:
     """The last event of a stream that broke after so many events."""
     if dialect is ANTHROPIC:
         return b"event: error\ndata: %s\n\n" % _anthropic(failure, request_id)
@@ -82,16 +82,17 @@ def told_in_stream(failure: Failure, dialect: Dialect, request_id: str | None, e
     return error_event(failure)
 
 
-def told_headers(failure: Failure, dialect: Dialect, request_id: str | None = None) -> list[tuple[bytes, bytes]]:
+def told_headers(failure: Failure, dialect: Dialect, request_id: bytes | None = None) -> list[tuple[bytes, bytes]]:
     """The headers of an error; Anthropic's client looks for the request's id under a name of its own."""
     headers = error_headers(failure)
     if dialect is ANTHROPIC and request_id is not None:
-        headers.append((b"request-id", request_id.encode("latin-1")))
+        headers.append((b"request-id", request_id))
     return headers
 
 
-def _anthropic(failure: Failure, request_id: str | None) -> bytes:
-    return _ENCODE(_Envelope("error", _Error(_anthropic_type(failure), failure.message), request_id))
+def _anthropic(failure: Failure, request_id: bytes | None) -> bytes:
+    known_as = None if request_id is None else request_id.decode("latin-1")
+    return _ENCODE(_Envelope("error", _Error(_anthropic_type(failure), failure.message), known_as))
 
 
 def _anthropic_type(failure: Failure) -> str:

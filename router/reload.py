@@ -117,9 +117,7 @@ class Reloader:
             if name in renewed.offered:
                 certificate.take(renewed.offered[name])
         door.feed.declare(specs, renewed.heartbeat_keys, renewed.distances)
-        door.residency = residency_of(renewed.inventory)
-        door.known_regions = known_regions(renewed)
-        door.routes = routes_of(renewed.inventory)
+        door.declare(residency_of(renewed.inventory), known_regions(renewed), routes_of(renewed.inventory))
         if (renewed.api_keys is None) == (door.keys is None):
             door.keys = renewed.api_keys  # Whether keys are asked for at all is settled at the start.
         door.metrics.reloads.labels("taken").inc()

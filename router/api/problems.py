@@ -20,7 +20,7 @@ _BY_STATUS = {row.status: kind for kind, row in reversed(TABLE.items())}
 def failure_response(failure: Failure, path: str, request_id: bytes | None = None) -> Response:
     """An error object with its headers, as the clients that ask for such a path read it."""
     dialect = dialect_of(path)
-    known_as = request_id.decode("ascii") if request_id is not None and is_request_id(request_id) else None
+    known_as = request_id if request_id is not None and is_request_id(request_id) else None
     headers = {name.decode(): value.decode() for name, value in told_headers(failure, dialect, known_as)}
     return Response(told(failure, dialect, known_as), failure.row.status, headers)
 

@@ -55,7 +55,7 @@ class AsgiCall:
         except BadHead as error:
             head, failure = RequestHead(forwarded=b""), Failure(Kind.BAD_HTTP, str(error))
         given = head.request_id
-        request_id = given.decode("ascii") if given is not None and is_request_id(given) else self.door.request_id()
+        request_id = given if given is not None and is_request_id(given) else self.door.request_id()
         exchange = self._exchange = Exchange(self.door, self, head, request_id, self.route)
         try:
             failure = failure or self.door.unreadable(head)
@@ -146,10 +146,11 @@ class AsgiCall:
 
     # Downstream
 
-    def send_head(self, status: int, headers: Headers, length: int | None) -> None:
+    def send_head(self, status: int, lines: bytes, length: int | None) -> None:
         self._forget_body()  # The exchange needs it no more either.
+        headers = [tuple(line.split(b": ", 1)) for line in lines.split(b"\r\n") if line]
         if length is not None:
-            headers = [*headers, (b"content-length", b"%d" % length)]
+            headers.append((b"content-length", b"%d" % length))
         self._out.append({"type": "http.response.start", "status": status, "headers": headers})
         self._wake.set()
 
@@ -160,6 +161,11 @@ class AsgiCall:
             self._paused = True
             self._exchange.pause()
         self._wake.set()
+
+    def send_whole(self, status: int, lines: bytes, body: bytes) -> None:
+        self.send_head(status, lines, len(body))
+        self.send_body(body)
+        self.finish()
 
     def finish(self) -> None:
         self._finished = True

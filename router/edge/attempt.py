@@ -19,6 +19,10 @@ class AttemptOwner(Protocol):
 
     def attempt_end(self) -> None: ...
 
+    def attempt_whole(self, headers: Headers, lines: bytes, body: bytes) -> None:
+        """See upstream.Taker.on_whole."""
+        ...
+
     def attempt_failed(self, kind: OutcomeKind) -> None: ...
 
 
@@ -77,6 +81,11 @@ class Attempt:
         self.over = True
         self.connection = None
         self._owner.attempt_end()
+
+    def on_whole(self, headers: Headers, lines: bytes, body: bytes) -> None:
+        self.over = True
+        self.connection = None
+        self._owner.attempt_whole(headers, lines, body)
 
     def on_failed(self, kind: OutcomeKind) -> None:
         connection, self.connection = self.connection, None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from router.body import BadBody
 from router.edge.exchange import Exchange, State
-from router.edge.heads import Headers, RequestHead, is_request_id
+from router.edge.heads import Headers, RequestHead, is_request_id, lines_of
 from router.edge.intake import BYTES_PER_S_MIN, TURN_BYTES, bad_form, begin_form
 from router.edge.upload import let_go
 from router.errors import Failure, Kind
@@ -106,7 +106,7 @@ class EdgeCycle:
         self._taken: Pieces | None = None  # Of a form: kept here too, so that it is let go slowly.
         self._request = request
         given = request.request_id
-        request_id = given.decode("ascii") if given is not None and is_request_id(given) else door.request_id()
+        request_id = given if given is not None and is_request_id(given) else door.request_id()
         self.exchange = Exchange(door, self, request, request_id, route)
         if failure is None:
             failure = door.unreadable(request) if request.content_encoding is not None else None
@@ -237,25 +237,35 @@ class EdgeCycle:
 
     # Downstream: what the exchange sends.
 
-    def send_head(self, status: int, headers: Headers, length: int | None) -> None:
-        self.response_started = True
-        self._forget_body()  # The exchange needs it no more either.
-        if self.door.cors is not None:
-            headers = headers + self.door.cors.answer(self._request.web_origin)
-        parts = [STATUS_LINES[status]]
-        for name, value in headers:
-            parts.append(b"%s: %s\r\n" % (name, value))
+    def send_head(self, status: int, lines: bytes, length: int | None) -> None:
         if length is not None:
-            parts.append(b"content-length: %d\r\n" % length)
+            framing = b"content-length: %d\r\n" % length
         elif self._http10:
             self.keep_alive = False
+            framing = b""
         else:
             self._chunked = True
-            parts.append(b"transfer-encoding: chunked\r\n")
-        if self.door.lame_duck:
+            framing = b"transfer-encoding: chunked\r\n"
+        self._head = self._head_of(status, lines, framing)
+
+    def _head_of(self, status: int, lines: bytes, framing: bytes) -> bytes:
+        door = self.door
+        self.response_started = True
+        if self._buffered:
+            self._forget_body()  # The exchange needs it no more either.
+        if door.cors is not None:
+            lines += lines_of(door.cors.answer(self._request.web_origin))
+        if door.lame_duck:
             self.keep_alive = False
-        parts.append(b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n")
-        self._head = b"".join(parts)
+        end = b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n"
+        return b"".join((STATUS_LINES[status], lines, framing, end))
+
+    def send_whole(self, status: int, lines: bytes, body: bytes) -> None:
+        head = self._head_of(status, lines, b"content-length: %d\r\n" % len(body))
+        self.response_complete = True
+        if not self.disconnected:
+            self._protocol.transport.write(head + body)
+            self._protocol.answered(self)
 
     def send_body(self, chunk: bytes) -> None:
         if self.disconnected or not chunk:

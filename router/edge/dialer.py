@@ -46,6 +46,10 @@ class ProbeTaker:
         self.connection = None
         self._settle(self.status)
 
+    def on_whole(self, headers: Sequence[tuple[bytes, bytes]], lines: bytes, body: bytes) -> None:
+        self.connection = None
+        self._settle(200)
+
     def on_failed(self, kind: OutcomeKind) -> None:
         connection, self.connection = self.connection, None
         if self.reused and connection is not None and not connection.answered and self.wanted:

@@ -17,6 +17,7 @@ from router.admission import Network, is_trusted, origin_of
 from router.auth import ApiKeys
 from router.call import ANONYMOUS, Call, Tenant
 from router.cors import Cors
+from router.decision import Reason
 from router.edge.heads import HeadReader, RequestHead
 from router.edge.holders import ResponseHolders
 from router.edge.plain_requests import PlainRequests
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 FEED_AGE_S_MAX = 10.0
 MEASURED_MASK = 15
 TELL_AGAIN_S = 10.0
+ORIGINS_REMEMBERED_MAX = 4096
 HEARD_S = 0.5  # A stream that brought something within so long is alive.
 ENCODING_LENGTH_TOLD = 64
 
@@ -90,14 +92,28 @@ class FrontDoor:
         self.lame_duck = False  # We are about to end: answers say `Connection: close`.
         self._requests = 0
         self._calls = 0
-        self._request_prefix = f"{rng.getrandbits(64):016x}"
+        self._request_prefix = b"req_%016x" % rng.getrandbits(64)
+        self._origins: dict[bytes, str] = {}
+        self._marks: dict[tuple[str, str, Reason, int], bytes] = {}
         self._credentials_alarmed: set[str] = set()
         self._shortage_told_at = float("-inf")
 
-    def request_id(self) -> str:
+    def request_id(self) -> bytes:
         """A new id: unlike any other of this process or another."""
         self._requests += 1
-        return f"req_{self._request_prefix}{self._requests:08x}"
+        return b"%s%08x" % (self._request_prefix, self._requests)
+
+    def marks(self, placed: Placed, reason: Reason, attempts: int) -> bytes:
+        """The headers that tell a client where it was served, and why there."""
+        pool = placed.pool
+        key = (pool.cluster, pool.region, reason, attempts)
+        marks = self._marks.get(key)
+        if marks is None:
+            marks = self._marks[key] = (
+                b"x-tradewind-cluster: %s\r\nx-tradewind-region: %s\r\n"
+                b"x-tradewind-decision: %s\r\nx-tradewind-attempts: %d\r\n"
+            ) % (pool.cluster.encode(), pool.region.encode(), reason.encode(), attempts)
+        return marks
 
     def measures(self) -> bool:
         """Whether this call's own costs are measured: one in 16 is."""
@@ -119,7 +135,24 @@ class FrontDoor:
 
     def origin_of(self, head: RequestHead, peer_is_trusted: bool) -> str:
         """The region a call comes from."""
-        return origin_of(head.client_region, peer_is_trusted, self.settings.region, self.known_regions)
+        if head.client_region is None or not peer_is_trusted:
+            return self.settings.region
+        return self._origins.get(head.client_region) or self._origin(head.client_region)
+
+    def _origin(self, client_region: bytes) -> str:
+        origin = origin_of(client_region, True, self.settings.region, self.known_regions)
+        if len(self._origins) >= ORIGINS_REMEMBERED_MAX:
+            self._origins.clear()
+        self._origins[client_region] = origin
+        return origin
+
+    def declare(self, residency: Mapping[str, frozenset[str]], known_regions: frozenset[str], routes: Routes) -> None:
+        """What the inventory says of regions and paths, as read anew."""
+        self.residency = residency
+        self.known_regions = known_regions
+        self.routes = routes
+        self.plain = PlainRequests(self.reader, routes, self.settings.edge.headers_max)
+        self._origins.clear()
 
     def trusts(self, address: str) -> bool:
         """Whether a peer's word on where its client is counts."""
@@ -193,7 +226,7 @@ class FrontDoor:
         return False
 
     def attempt_began(self, placed: Placed) -> None:
-        key = (placed.pool.cluster, placed.pool.model)
+        key = placed.pool.key
         self.in_flight[key] = self.in_flight.get(key, 0) + 1
 
     def attempt_ended(
@@ -201,7 +234,7 @@ class FrontDoor:
     ) -> None:
         """One attempt is over, however it went."""
         pool = placed.pool
-        key = (pool.cluster, pool.model)
+        key = pool.key
         left = self.in_flight.get(key, 0) - 1
         if left > 0:
             self.in_flight[key] = left
@@ -278,5 +311,5 @@ class FrontDoor:
             try:
                 do(exchange)
             except Exception:
-                log.exception("call could not be ended", request_id=exchange.request_id)
+                log.exception("call could not be ended", request_id=exchange.request_id.decode("latin-1"))
                 self.active.discard(exchange)

@@ -82,7 +82,7 @@ class Exchange:
     )  # fmt: skip
 
     def __init__(
-        self, door: FrontDoor, downstream: Downstream, head: RequestHead, request_id: str, route: Route
+        self, door: FrontDoor, downstream: Downstream, head: RequestHead, request_id: bytes, route: Route
     ) -> None:
         self.door = door
         self.state = DECIDING
@@ -121,7 +121,7 @@ class Exchange:
             body=body,
             fields=fields,
             tenant=tenant,
-            request_id=self.request_id,
+            request_id=self.request_id.decode("latin-1"),
             origin=door.origin_of(head, peer_is_trusted),
             residency=door.residency,
             known_regions=door.known_regions,
@@ -264,7 +264,7 @@ class Exchange:
         if self._reply.started:
             self._reply.comment()
         elif self.call is not None and self.call.stream:
-            self._reply.open([(b"x-request-id", self.request_id.encode("latin-1"))])
+            self._reply.open(b"x-request-id: %s\r\n" % self.request_id)
 
     def cut(self) -> None:
         """The process ends and the grace period is over."""
@@ -301,7 +301,7 @@ class Exchange:
             path.encode("latin-1"),
             pool.authority,
             self._request_head,
-            self.request_id.encode("latin-1"),
+            self.request_id,
             call.origin.encode("latin-1", "replace"),
             len(body),
         )
@@ -353,8 +353,31 @@ class Exchange:
             return is_event_stream(headers)
         return self._resumption is None  # It becomes an event; about a request of our own making, nobody wants it.
 
+    def attempt_whole(self, headers: Headers, lines: bytes, body: bytes) -> None:
+        """A good answer that came in one piece, as most do."""
+        attempt, placed, reply = self._attempt, self._placed, self._reply
+        if attempt is None or placed is None:
+            return
+        if reply.started or self._route.dialect is RESPONSES or b"text/event-stream" in lines:
+            self.attempt_head(200, headers)
+            self.attempt_data(body)
+            self.attempt_end()
+            return
+        self._first_byte_at = self.heard_at = self.door.now()
+        self._attempt = None
+        self._report(attempt, _SERVED)
+        self._done("served")
+        reply.whole(lines + self._marks(placed), body)
+
+    def _marks(self, placed: Placed) -> bytes:
+        course = self._course
+        marks = self.door.marks(placed, course.reason, course.attempts.made)
+        return b"x-request-id: %s\r\n%s" % (self.request_id, marks)
+
     def attempt_data(self, chunk: bytes) -> None:
         """Bytes of the body."""
+        if self._attempt is None:
+            return
         self.heard_at = self.door.now()
         if not self._reply.take(chunk):
             return
@@ -504,16 +527,9 @@ class Exchange:
             if call.stream and not complete and reply.is_event_stream:
                 self._keeping = keeping_of(door, reply, call, self._route.path, placed, self._body)
             self._body = b""  # Of no more use: no other attempt will be made with it.
-        ours = [
-            (b"x-request-id", self.request_id.encode("latin-1")),
-            (b"x-tradewind-cluster", placed.pool.cluster.encode()),
-            (b"x-tradewind-region", placed.pool.region.encode()),
-            (b"x-tradewind-decision", self._course.reason.encode()),
-            (b"x-tradewind-attempts", b"%d" % self._course.attempts.made),
-        ]
         if self._route.dialect is RESPONSES and reply.status < 300:
             door.responses.learn(reply.held, placed.pool.cluster, call.tenant)
-        reply.start(ours, complete=complete)
+        reply.start(self._marks(placed), complete=complete)
         if self._paused:
             self._pause_attempt()
 
@@ -524,9 +540,9 @@ class Exchange:
             self._done(failure.kind)
             reply.break_off(failure)
             return
-        ours = [(b"x-request-id", self.request_id.encode("latin-1"))]
+        ours = b"x-request-id: %s\r\n" % self.request_id
         if self._course.attempts.made:
-            ours.append((b"x-tradewind-attempts", b"%d" % self._course.attempts.made))
+            ours += b"x-tradewind-attempts: %d\r\n" % self._course.attempts.made
         self.door.metrics.refused(failure.kind)
         self._done(failure.kind)
         reply.refuse(failure, ours)

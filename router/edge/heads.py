@@ -179,14 +179,20 @@ def upstream_head(
     )
 
 
+def lines_of(headers: Sequence[tuple[bytes, bytes]]) -> bytes:
+    """Headers as they stand in a head."""
+    return b"".join([b"%s: %s\r\n" % pair for pair in headers])
+
+
 def downstream_headers(headers: Sequence[tuple[bytes, bytes]]) -> Headers:
     """An answer's headers as the client may see them; framing is ours."""
     named: frozenset[bytes] = frozenset()
     for name, value in headers:
         if name == b"connection" and value not in _PLAIN_CONNECTION:
             named |= _named(value)
-    return [
-        (name, value)
-        for name, value in headers
-        if name not in _DROPPED_DOWN and not name.startswith(_DROPPED_DOWN_PREFIXES) and name not in named
-    ]
+    return [pair for pair in headers if goes_down(pair[0]) and pair[0] not in named]
+
+
+def goes_down(name: bytes) -> bool:
+    """Whether a header of an answer is for the client; framing and some names are ours."""
+    return name not in _DROPPED_DOWN and not name.startswith(_DROPPED_DOWN_PREFIXES)

@@ -13,6 +13,7 @@ import structlog
 
 from federation.outcome import OutcomeKind
 from router.edge.addresses import Address, AddressBook
+from router.edge.plain_answers import PlainAnswers
 from router.edge.race import first_to_answer, is_our_shortage
 from router.edge.upstream import Taker, UpstreamConnection
 from router.tls import SHUTDOWN_S, ClusterTls, cause_of, is_alert, system_tls
@@ -59,6 +60,7 @@ class ClusterPool:
         self.proved = False  # Whether a request was ever answered on the present terms; see `meaning_of_loss`.
         self.is_named = not _is_address(self.host)
         self.book = AddressBook(() if self.is_named else (self.host,))
+        self.answers = PlainAnswers()
         self._connecting: set[asyncio.Task[None]] = set()
         self._told: dict[str, float] = {}
         self._warming = 0

@@ -11,7 +11,7 @@ from typing import Protocol
 from router.dialect import Dialect, told, told_headers, told_in_stream
 from router.edge.answers import header, is_event_stream
 from router.edge.events import EventSplitter
-from router.edge.heads import Headers, downstream_headers
+from router.edge.heads import Headers, downstream_headers, lines_of
 from router.errors import Failure
 from router.resume.delivered import DONE, Unreadable, delivered
 from router.resume.kept import Kept
@@ -20,16 +20,21 @@ from router.resume.stitch import Stitcher
 HELD_BYTES_MAX = 256 * 1024  # A longer answer that is no stream goes out before it is complete.
 COMMENT = b": waiting\n\n"
 _STREAM_HEADERS = [(b"x-accel-buffering", b"no"), (b"cache-control", b"no-cache, no-transform")]
+_OPENING = lines_of([(b"content-type", b"text/event-stream; charset=utf-8"), *_STREAM_HEADERS])
 
 
 class Downstream(Protocol):
     """The client's side of an exchange: the edge's own protocol, or an ASGI response."""
 
-    def send_head(self, status: int, headers: Headers, length: int | None) -> None:
-        """Once. `length` is the body's, None if it is not known yet."""
+    def send_head(self, status: int, lines: bytes, length: int | None) -> None:
+        """Once. `lines`: the headers, as they stand in a head; `length` is the body's, None if it is not known yet."""
         ...
 
     def send_body(self, chunk: bytes) -> None: ...
+
+    def send_whole(self, status: int, lines: bytes, body: bytes) -> None:
+        """Head, body and end in one."""
+        ...
 
     def finish(self) -> None:
         """The answer is complete."""
@@ -43,7 +48,10 @@ class Downstream(Protocol):
 class _Nobody:
     """Stands in the client's place once the answer is over, so that no reference keeps the two of them alive."""
 
-    def send_head(self, status: int, headers: Headers, length: int | None) -> None:
+    def send_head(self, status: int, lines: bytes, length: int | None) -> None:
+        pass
+
+    def send_whole(self, status: int, lines: bytes, body: bytes) -> None:
         pass
 
     def send_body(self, chunk: bytes) -> None:
@@ -80,7 +88,7 @@ class Reply:
         "streams",
     )
 
-    def __init__(self, downstream: Downstream, dialect: Dialect, request_id: str) -> None:
+    def __init__(self, downstream: Downstream, dialect: Dialect, request_id: bytes) -> None:
         self.started = False  # The head is out.
         self.streams = False  # What is out is the head of a stream.
         self.status = 0
@@ -171,12 +179,11 @@ class Reply:
 
     # What goes out.
 
-    def open(self, ours: Headers) -> None:
+    def open(self, ours: bytes) -> None:
         """The head of a stream goes out before any cluster has answered; only whoever waits for it is told."""
         self.started = True
         self.streams = True
-        headers = [(b"content-type", b"text/event-stream; charset=utf-8"), *_STREAM_HEADERS, *ours]
-        self._downstream.send_head(200, headers, None)
+        self._downstream.send_head(200, _OPENING + ours, None)
         self._downstream.send_body(COMMENT)
 
     def comment(self) -> None:
@@ -184,7 +191,13 @@ class Reply:
         if self.streams and not (self._torn or (self._splitter is not None and self._splitter.torn)):
             self._downstream.send_body(COMMENT)
 
-    def start(self, ours: Headers, *, complete: bool) -> None:
+    def whole(self, lines: bytes, body: bytes) -> None:
+        """A whole answer, with the lines of its head and ours."""
+        self.started = True
+        downstream, self._downstream = self._downstream, _NOBODY
+        downstream.send_whole(200, lines, body)
+
+    def start(self, ours: bytes, *, complete: bool) -> None:
         """What was held goes out, behind the head with our headers. `complete`: that is the whole body."""
         self._flows = True
         if complete:
@@ -195,7 +208,7 @@ class Reply:
             self._send_head(ours, complete=complete)
         self._send_held()
 
-    def _send_head(self, ours: Headers, *, complete: bool) -> None:
+    def _send_head(self, ours: bytes, *, complete: bool) -> None:
         headers = downstream_headers(self._headers)
         length: int | None = None
         if self.streams:
@@ -206,7 +219,7 @@ class Reply:
             length = int(declared) if declared is not None and declared.isdigit() else None
         if complete:
             length = self._held_bytes
-        self._downstream.send_head(self.status, headers + ours, length)
+        self._downstream.send_head(self.status, lines_of(headers) + ours, length)
 
     def say(self, events: bytes) -> None:
         """Events of our own, in the stream that is out."""
@@ -237,15 +250,14 @@ class Reply:
         self._downstream.send_body(b"\n\n" + event if torn else event)
         self._end()
 
-    def refuse(self, failure: Failure, ours: Headers) -> None:
+    def refuse(self, failure: Failure, ours: bytes) -> None:
         """An error of our own instead of an answer."""
         assert not self.started, "the head is out"
         self.started = True
         body = told(failure, self._dialect, self._request_id)
-        headers = told_headers(failure, self._dialect, self._request_id) + ours
-        self._downstream.send_head(failure.row.status, headers, len(body))
-        self._downstream.send_body(body)
-        self._end()
+        lines = lines_of(told_headers(failure, self._dialect, self._request_id)) + ours
+        downstream, self._downstream = self._downstream, _NOBODY
+        downstream.send_whole(failure.row.status, lines, body)
 
     def _take_rest(self) -> None:
         if self._splitter is None or not (rest := self._splitter.rest()):

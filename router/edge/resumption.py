@@ -124,6 +124,11 @@ class TokenCount:
         refused = kind in (OutcomeKind.SERVED, OutcomeKind.MODEL_MISSING)
         self._fails(OutcomeKind.PASSED_THROUGH if refused else kind)
 
+    def attempt_whole(self, headers: Headers, lines: bytes, body: bytes) -> None:
+        self.attempt_head(200, headers)
+        self.attempt_data(body)
+        self.attempt_end()
+
     def attempt_failed(self, kind: OutcomeKind) -> None:
         self._fails(kind)
 

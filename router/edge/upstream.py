@@ -36,6 +36,12 @@ class Taker(Protocol):
 
     def on_end(self) -> None: ...
 
+    def on_whole(self, headers: list[tuple[bytes, bytes]], lines: bytes, body: bytes) -> None:
+        """A good answer (200) that came in one read, head and all; instead of the three above.
+
+        `lines`: of its head, those that are for the client, ready to be sent.
+        """
+
     def on_failed(self, kind: OutcomeKind) -> None: ...
 
     @property
@@ -153,6 +159,8 @@ class UpstreamConnection(asyncio.Protocol):
         if self.taker is None:
             self.transport.abort()  # Bytes that nobody asked for.
             return
+        if not self.answered and self._take_plain(data):
+            return
         self.answered = True
         if not self._status:
             self._head_bytes += len(data)
@@ -170,6 +178,25 @@ class UpstreamConnection(asyncio.Protocol):
                 return
             self._head_bytes = 0
         self._deliver()
+
+    def _take_plain(self, data: bytes) -> bool:
+        """Take an answer as most are, whole in one read, without the parser: that stands between two answers."""
+        end = data.find(b"\r\n\r\n")
+        if not 0 < end <= HEAD_BYTES_MAX:
+            return False
+        plain = self.pool.answers.read(data[:end])
+        taker = self.taker
+        if plain is None or taker is None:
+            return False
+        headers, lines, length = plain
+        if len(data) - end - 4 != length:
+            return False
+        self.answered = self._complete = self._keep_alive = True
+        self._status = 200
+        self.taker = None
+        self._done()
+        taker.on_whole(headers, lines, data[end + 4 :])
+        return True
 
     def _deliver(self) -> None:
         taker = self.taker

@@ -37,7 +37,10 @@ def decide(call: Call, fleet: FleetView, own: Own, rng: Random) -> Decision:
             continue
         if needs is not None and not needs <= pool.features:
             continue
-        if has_room(pool, own, rng):
+        # Counting what we sent since the last report; a slow starter takes only its share.
+        if pool.free_of_others - own.get(pool.key, 0) >= FREE_SLOTS_MIN and (
+            pool.share >= 1.0 or rng.random() < pool.share
+        ):
             if not roomy:
                 nearest_is_full = bool(full)
             roomy.append(placed)
@@ -53,18 +56,11 @@ def decide(call: Call, fleet: FleetView, own: Own, rng: Random) -> Decision:
     return _without_room(call, fleet, view, full, own)
 
 
-def has_room(pool: PoolView, own: Own, rng: Random) -> bool:
-    """Whether one more call fits, counting what we sent since the last report; a slow starter takes only its share."""
-    if pool.headroom_slots(own.get((pool.cluster, pool.model), 0)) < FREE_SLOTS_MIN:
-        return False
-    return pool.share >= 1.0 or rng.random() < pool.share
-
-
 def least_saturated(full: list[Placed], own: Own) -> list[Placed]:
     """Those without room, the least loaded first; slow starters last, then by distance."""
     return sorted(
         full,
-        key=lambda p: (p.pool.share < 1.0, p.pool.saturation(own.get((p.pool.cluster, p.pool.model), 0)), p.rtt_ms),
+        key=lambda p: (p.pool.share < 1.0, p.pool.saturation(own.get(p.pool.key, 0)), p.rtt_ms),
     )
 
 
