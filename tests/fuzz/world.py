@@ -56,7 +56,6 @@ class ClusterEnd:
         self.name = name
         self.transport: MemoryTransport
         self.busy = False  # An answer is owed.
-        self.served = 0
         self._heard = bytearray()
         self.answered_early = False  # The rest of the request is read, and no more said.
 
@@ -75,7 +74,6 @@ class ClusterEnd:
         if request.end != len(self._heard):
             self.world.wrong(f"bytes behind a request: {bytes(self._heard[request.end :][:80])!r}")
         self._heard.clear()
-        self.served += 1
         if self.answered_early:
             self.answered_early = False
             return
