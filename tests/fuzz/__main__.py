@@ -78,7 +78,8 @@ def _page(
             "# Fuzzing: the counts",
             "",
             f'Made by `make fuzz ARGS="--minutes {minutes:g} --seed {seed}"` (Python {platform.python_version()},'
-            f" {processes} processes, {platform.machine()}). No fault was found: a run that finds one stops, prints it,"
+            f" {processes} processes on {os.cpu_count()} cores, {platform.machine()}, load {os.getloadavg()[1]:.1f})."
+            " No fault was found: a run that finds one stops, prints it,"
             " and writes nothing. What is checked is said in [docs/http.md](../http.md).",
             "",
             "| what | cases or calls | a second and process |",

@@ -165,10 +165,10 @@ def do_harm(rng: Random, data: bytearray, harm: tuple[bytes, ...]) -> None:
 
 def segments(rng: Random, data: bytes) -> list[bytes]:
     """The same bytes, cut as a network might."""
-    match rng.randrange(6):
-        case 0 | 1:
+    match rng.randrange(30):
+        case kind if kind < 10:
             return [data]
-        case 2 if len(data) < 2000:
+        case 10 if len(data) < 2000:
             return [data[at : at + 1] for at in range(len(data))]
         case _:
             places = sorted({0, len(data), *(rng.randrange(len(data) + 1) for _ in range(rng.choice((1, 2, 5, 12))))})

@@ -91,15 +91,15 @@ def test_a_connection_given_to_two_calls_is_found(monkeypatch: pytest.MonkeyPatc
 
 
 def test_answers_that_change_places_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    send_head: Callable[..., None] = EdgeCycle.send_head
+    head_of: Callable[..., bytes] = EdgeCycle._head_of
     last: list[bytes] = [b""]
 
-    def swapped(self: EdgeCycle, status: int, headers: Any, length: int | None) -> None:
-        mine = dict(headers)[b"x-request-id"]
+    def swapped(self: EdgeCycle, status: int, lines: bytes, framing: bytes) -> bytes:
+        mine = lines.partition(b"x-request-id: ")[2].partition(b"\r\n")[0]
         other, last[0] = last[0] or mine, mine
-        send_head(self, status, [(n, other if n == b"x-request-id" else v) for n, v in headers], length)
+        return head_of(self, status, lines.replace(mine, other), framing)
 
-    monkeypatch.setattr(EdgeCycle, "send_head", swapped)
+    monkeypatch.setattr(EdgeCycle, "_head_of", swapped)
     assert "got the head of" in desync.run(SEED, range(3))[0][0]
 
 

@@ -21,6 +21,7 @@ from federation.loops import Loops
 from federation.model import DeclaredPool
 from router.app import build_door
 from router.configuration import Loaded
+from router.edge.addresses import Address
 from router.edge.pool import ClusterPool
 from router.edge.protocol import EdgeProtocol
 from router.edge.upstream import UpstreamConnection
@@ -56,7 +57,6 @@ class ClusterEnd:
         self.name = name
         self.transport: MemoryTransport
         self.busy = False  # An answer is owed.
-        self.served = 0
         self._heard = bytearray()
         self.answered_early = False  # The rest of the request is read, and no more said.
 
@@ -75,7 +75,6 @@ class ClusterEnd:
         if request.end != len(self._heard):
             self.world.wrong(f"bytes behind a request: {bytes(self._heard[request.end :][:80])!r}")
         self._heard.clear()
-        self.served += 1
         if self.answered_early:
             self.answered_early = False
             return
@@ -105,13 +104,14 @@ class MemoryPool(ClusterPool):
     """The front door's own pool, which dials into memory."""
 
     def __init__(self, world: "World", name: str, endpoint: str) -> None:
-        super().__init__(name, endpoint, connect_s=1.0, idle_max=64)
+        super().__init__(name, endpoint, connect_s=1.0, idle_max=64, connections_max=10_000)
         self.world = world
 
-    async def _dial(self) -> UpstreamConnection:
+    async def _open(self, address: Address) -> UpstreamConnection:
         if self.world.rng.random() < self.world.refused_ratio:
             raise ConnectionRefusedError
         connection = UpstreamConnection(self)
+        connection.address = address
         end = ClusterEnd(self.world, self.cluster)
         slow = self.world.rng.random() < self.world.slow_ratio
         end.transport = MemoryTransport(self.world.loop, connection, end.heard, takes=not slow)

@@ -38,15 +38,15 @@ def test_openai_is_told_as_ever(kind: Kind, dialect: Dialect) -> None:
     ],
 )
 def test_anthropic_has_types_of_its_own(kind: Kind, name: str) -> None:
-    body = json.loads(told(Failure(kind, 'It said "no".'), ANTHROPIC, "req_1"))
+    body = json.loads(told(Failure(kind, 'It said "no".'), ANTHROPIC, b"req_1"))
     assert body == {"type": "error", "error": {"type": name, "message": 'It said "no".'}, "request_id": "req_1"}
 
 
 def test_anthropic_stream_breaks_with_a_named_event() -> None:
     failure = Failure(Kind.STREAM_BROKEN, "Broke.")
-    name, data, *rest = told_in_stream(failure, ANTHROPIC, "req_1", 9).split(b"\n")
+    name, data, *rest = told_in_stream(failure, ANTHROPIC, b"req_1", 9).split(b"\n")
     assert (name, rest) == (b"event: error", [b"", b""])
-    assert data == b"data: " + told(failure, ANTHROPIC, "req_1")
+    assert data == b"data: " + told(failure, ANTHROPIC, b"req_1")
 
 
 def test_responses_stream_breaks_with_its_own_event_that_openai_raises_on() -> None:
@@ -61,5 +61,5 @@ def test_responses_stream_breaks_with_its_own_event_that_openai_raises_on() -> N
 
 def test_anthropic_client_finds_the_id_of_its_request() -> None:
     failure = Failure(Kind.NO_CLUSTER, "None.")
-    assert told_headers(failure, ANTHROPIC, "req_1") == [*error_headers(failure), (b"request-id", b"req_1")]
+    assert told_headers(failure, ANTHROPIC, b"req_1") == [*error_headers(failure), (b"request-id", b"req_1")]
     assert told_headers(failure, ANTHROPIC) == error_headers(failure)
