@@ -26,7 +26,7 @@ REGIONS = (
     "northamerica-northeast1",
 )
 # What our model pool says of itself: ("continue_final_message",) arms resume. Empty: pools cannot say it yet.
-FEATURES: tuple[str, ...] = ()
+FEATURES: tuple[str, ...] = ("continue_final_message",)
 SLOTS = 10_000
 
 
