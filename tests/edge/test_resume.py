@@ -165,7 +165,7 @@ AT_ONCE = 12
         pytest.param(CHAT, {}, 11, id="chat, to its natural end"),
         pytest.param(CHAT, USAGE, 11, id="chat, to its natural end, with counts"),
         pytest.param(COMPLETIONS, {"max_tokens": 5, **USAGE}, 3, id="completion, with a limit and counts"),
-        pytest.param(COMPLETIONS, {}, 11, id="completion, to its natural end"),
+        pytest.param(COMPLETIONS, {"max_tokens": None}, 11, id="completion, to its natural end"),
     ],
 )
 async def test_cut_at_every_byte_the_stream_is_the_uninterrupted_one(
