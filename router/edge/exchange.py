@@ -68,7 +68,7 @@ class State(IntEnum):
 
 # Looking a member of an enumeration up costs more than comparing it; these are met by every call.
 DECIDING, ATTEMPTING, HOLDING, RELAYING, DONE = State
-_SERVED, _PASSED_THROUGH = OutcomeKind.SERVED, OutcomeKind.PASSED_THROUGH
+_SERVED, _PASSED_THROUGH, _BAD_ANSWER = OutcomeKind.SERVED, OutcomeKind.PASSED_THROUGH, OutcomeKind.BAD_ANSWER
 _KEPT = frozenset({_SERVED, _PASSED_THROUGH, OutcomeKind.MODEL_MISSING})  # Answers whose body is worth seeing.
 
 
@@ -261,9 +261,11 @@ class Exchange:
     def _comment(self, now: float) -> None:
         """Tell whoever waits for a stream that it lives; with a head of ours if none is out yet."""
         self._said_at = now
+        plain = self.state is HOLDING and not self._reply.is_event_stream  # What came so far is no stream.
         if self._reply.started:
-            self._reply.comment()
-        elif self.call is not None and self.call.stream:
+            if not self._paused:
+                self._reply.comment()
+        elif self.call is not None and self.call.stream and not plain:
             self._reply.open(b"x-request-id: %s\r\n" % self.request_id)
 
     def cut(self) -> None:
@@ -332,19 +334,21 @@ class Exchange:
             return
         self._course.attempts.connected = True
         self.heard_at = self.door.now()
-        kind = meaning(status, headers)
+        kind = blame = meaning(status, headers)
         if kind in _KEPT:
             if not self._reply.started or self._fits_stream(kind, headers):
                 self.state = HOLDING
                 self._reply.hold(status, headers)
                 return
-            kind = OutcomeKind.BAD_ANSWER
+            # To go on may be refused by a server that is well: that is held against nobody.
+            kind = _BAD_ANSWER if kind is _SERVED else kind
+            blame = kind if kind is _BAD_ANSWER else _PASSED_THROUGH
         retry_after = retry_after_s(headers)
         if retry_after is not None:
             self._course.retry_after_s = min(retry_after, self._course.retry_after_s or retry_after)
         self._attempt = None
         attempt.end()
-        self._report(attempt, kind, retry_after)
+        self._report(attempt, blame, retry_after)
         self._after_failure(kind)
 
     def _fits_stream(self, kind: OutcomeKind, headers: Headers) -> bool:
@@ -399,6 +403,10 @@ class Exchange:
         elif reply.status == 404 and self._names_the_model():
             self._end_attempt(OutcomeKind.MODEL_MISSING)
             self._after_failure(OutcomeKind.MODEL_MISSING)
+            return
+        elif self._resumption is not None and reply.lacks_end:
+            self._end_attempt(_BAD_ANSWER)  # It began to go on, and said nothing.
+            self._after_failure(_BAD_ANSWER)
             return
         elif reply.started and not reply.is_event_stream:
             self._end_attempt(_PASSED_THROUGH)

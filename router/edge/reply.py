@@ -13,7 +13,7 @@ from router.edge.answers import header, is_event_stream
 from router.edge.events import EventSplitter
 from router.edge.heads import Headers, downstream_headers, lines_of
 from router.errors import Failure
-from router.resume.delivered import DONE, Unreadable, delivered
+from router.resume.delivered import DONE, in_mid_text
 from router.resume.kept import Kept
 from router.resume.stitch import Stitcher
 
@@ -120,13 +120,7 @@ class Reply:
     def lacks_end(self) -> bool:
         """Whether the latest event of a stream is in the middle of a text."""
         splitter = self._splitter
-        if splitter is None or DONE in self.last or DONE in splitter.tail:
-            return False
-        try:
-            latest = delivered(self.last)
-        except Unreadable:
-            return False
-        return latest.says_something and latest.finish_reason is None
+        return splitter is not None and DONE not in splitter.tail and in_mid_text(self.last)
 
     @property
     def held(self) -> bytes:
@@ -224,6 +218,8 @@ class Reply:
     def say(self, events: bytes) -> None:
         """Events of our own, in the stream that is out."""
         self._downstream.send_body(events)
+        if self.kept is not None:
+            self.kept.add(events)
 
     def finish(self) -> None:
         """The cluster's answer is complete."""

@@ -16,7 +16,7 @@ from router.edge.answers import meaning
 from router.edge.heads import Headers
 from router.edge.keeping import Keeping
 from router.resume.continued import COUNT_PATH, Wanted, continued, count_request, counted, wanted
-from router.resume.delivered import Delivered, Unreadable, delivered
+from router.resume.delivered import Delivered, Unreadable, delivered, shows_reasoning
 from router.resume.eligible import CHAT_PATH, obstacle, stops
 from router.resume.kept import Kept
 from router.resume.stitch import Stitcher, done, last_chunk
@@ -45,13 +45,15 @@ class Resumption:
         try:
             self.has: Delivered = delivered(kept.events())
             self.wanted: Wanted = wanted(body)
-        except (Unreadable, msgspec.DecodeError):
+        except (Unreadable, msgspec.DecodeError, UnicodeDecodeError):
             raise NotResumable("unreadable") from None
         has = self.has
         if has.done or not has.text:
             return  # Over, or nothing was said yet: the request begins anew, whatever it asks for.
         if (field := obstacle(path, body)) is not None:
             raise NotResumable(f"request: {field}")
+        if path == CHAT_PATH and shows_reasoning(has.text):
+            raise NotResumable("unreadable")
         self.needs = frozenset({RESUMES})
         if stops(body):
             self.needs |= {STOP_WITHHELD}

@@ -115,6 +115,38 @@ def _take(choice: _Choice, found: Delivered, texts: list[str]) -> None:
         found.finish_reason = choice.finish_reason
 
 
+class _End(msgspec.Struct, gc=False):
+    finish_reason: msgspec.Raw = ABSENT
+
+
+class _Latest(msgspec.Struct, gc=False):
+    choices: list[_End] = []
+
+
+_LATEST = msgspec.json.Decoder(_Latest)
+
+
+def in_mid_text(events: bytes) -> bool:
+    """Whether the latest events of a stream leave an answer unfinished, of whatever kind it is."""
+    says_something = False
+    try:
+        for payload in payloads(events):
+            if payload == DONE:
+                return False
+            choices = _LATEST.decode(payload).choices
+            if any(bytes(choice.finish_reason) not in _EMPTY for choice in choices):
+                return False
+            says_something = says_something or bool(choices)
+    except (Unreadable, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+    return says_something
+
+
+def shows_reasoning(text: str) -> bool:
+    """Whether a model thinks aloud in its text: chat templates cut that out of the message that they continue."""
+    return text.lstrip().startswith("<think>") or "</think>" in text
+
+
 def _head_of(event: _Event) -> Head:
     fields = {
         "id": event.id,

@@ -54,6 +54,8 @@ _HARMLESS_IF: Mapping[str, tuple[Any, ...]] = {
     "modalities": (["text"],),
 }
 
+UNKNOWN = "unknown field"  # Its name is the client's to choose, and no word for a metric's label.
+
 Members = dict[str, msgspec.Raw]
 
 _MEMBERS = msgspec.json.Decoder(Members)
@@ -67,16 +69,18 @@ _ROLES = msgspec.json.Decoder(list[_Message])
 
 
 def obstacle(path: str, body: bytes) -> str | None:
-    """The field that keeps a request's stream from being gone on with; None: it can be."""
+    """The field that keeps a request's stream from being gone on with; None: it can be. One of a few words."""
     if path not in PATHS:
         return "path"
     try:
         members = _MEMBERS.decode(body)
         for name, value in members.items():
             if name not in _HARMLESS and not _is_harmless(name, value, members):
-                return name
+                return name if name in _HARMLESS_IF or name == "seed" else UNKNOWN
         if path == CHAT_PATH:
             return _obstacle_in_messages(members)
+        if "max_tokens" not in members:
+            return "max_tokens"  # Servers differ in what they take for it, and would take it anew.
         prompt = members.get("prompt")
         return None if prompt is not None and bytes(prompt)[:1] == b'"' else "prompt"
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -97,7 +101,8 @@ def _is_harmless(name: str, value: msgspec.Raw, members: Members) -> bool:
         # Sampling draws from where the text begins; greedy decoding draws nothing.
         temperature = members.get("temperature")
         return temperature is not None and msgspec.json.decode(temperature) == 0
-    return said in _HARMLESS_IF.get(name, ())
+    # False is not 0: `logprobs: 0` asks for those of the tokens that were chosen.
+    return any(said == it and isinstance(said, bool) is isinstance(it, bool) for it in _HARMLESS_IF.get(name, ()))
 
 
 def _obstacle_in_messages(members: Members) -> str | None:

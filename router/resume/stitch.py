@@ -34,32 +34,39 @@ class Stitcher:
     def events(self, complete: bytes) -> bytes:
         """Whole events in, whole events out; none where there is nothing to say yet."""
         out: list[bytes] = []
-        for line in complete.splitlines():
+        data: list[bytes] = []
+        named = b""  # The event's other lines.
+        for line in (*complete.splitlines(), b""):
             if line.startswith(b"data:"):
-                line = self._rewritten(line[5:].strip())
-            elif line.startswith(b":") or not line:
+                data.append(line[5:].strip())
+            elif line.startswith(b":"):
                 continue
-            if line:
-                out.append(line + b"\n\n")
+            elif line:
+                named += line + b"\n"
+            elif data:
+                if payload := self._rewritten(b"\n".join(data)):
+                    out.append(b"%sdata: %s\n\n" % (named, payload.replace(b"\n", b"\ndata: ")))
+                data.clear()
+                named = b""
         return b"".join(out)
 
     def _rewritten(self, payload: bytes) -> bytes:
         if payload == DONE:
-            return b"data: " + payload
+            return payload
         try:
             members = _MEMBERS.decode(payload)
             if "choices" in members and not self._take_choices(members):
                 return b""
             self._take_usage(members)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, AttributeError, TypeError):
-            return b"data: " + payload  # No chunk of an answer: an error that the server tells, say.
-        if "id" in members:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, AttributeError, TypeError, KeyError):
+            return payload  # No chunk of an answer: an error that the server tells, say.
+        if "id" in members and self._has.head:
             for name in _HEAD:
                 if name in self._has.head:
                     members[name] = self._has.head[name]
                 else:
                     members.pop(name, None)
-        return b"data: " + _encode(members)
+        return _encode(members)
 
     def _take_choices(self, members: Members) -> bool:
         """False: nothing in this event that the client has not got."""
@@ -77,6 +84,9 @@ class Stitcher:
         changed = False
         says = False
         for choice in choices:
+            if choice.get("index"):
+                says = True  # Another answer beside ours, of which nothing was said yet.
+                continue
             delta = choice.get("delta") or {}
             changed = delta.pop("role", None) is not None or changed
             says = says or choice.get("finish_reason") is not None or any(delta.values()) or bool(choice.get("text"))
@@ -89,7 +99,11 @@ class Stitcher:
 
     def _take_usage(self, members: Members) -> None:
         raw = members.get("usage")
-        if raw is None or bytes(raw) == _NULL or not self._tokens:
+        if raw is None or bytes(raw) == _NULL:
+            return
+        if not self._tokens:
+            if self._has.text:
+                del members["usage"]  # Told unasked, and of the rest alone.
             return
         usage = _USAGE.decode(raw)
         prompt = usage["prompt_tokens"] - self._tokens
