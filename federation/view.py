@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+import msgspec
+
 from federation.capacity import belief_liveness, capacity, models_of, pool_of
 from federation.ejection import Cause, State
 from federation.features import with_derived
@@ -37,8 +39,7 @@ class Drop(StrEnum):
     SLOW_START = "slow_start"
 
 
-@dataclass(frozen=True, slots=True)
-class PoolView:
+class PoolView(msgspec.Struct, frozen=True, gc=False):
     """One model pool of one cluster, as a candidate."""
 
     cluster: str
@@ -52,12 +53,12 @@ class PoolView:
     in_panic: bool  # Dropped, but it answers: good enough when nobody better is left.
     probed_rtt_ms: float | None  # As this front door's own probes measure it.
     features: frozenset[str] = frozenset()  # What its servers can do, as declared and as last reported.
-    key: tuple[str, str] = field(init=False)  # (cluster, model): by which our own calls are counted.
-    free_of_others: float = field(init=False)  # Slots less what others have taken.
+    key: tuple[str, str] = ("", "")  # (cluster, model): by which our own calls are counted.
+    free_of_others: float = 0.0  # Slots less what others have taken.
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "key", (self.cluster, self.model))
-        object.__setattr__(self, "free_of_others", self.slots - self.load_of_others)
+        msgspec.structs.force_setattr(self, "key", (self.cluster, self.model))
+        msgspec.structs.force_setattr(self, "free_of_others", self.slots - self.load_of_others)
 
     def load(self, own: int) -> float:
         """Calls there now, as we believe: what others had at the last report, and our own."""
@@ -72,8 +73,7 @@ class PoolView:
         return self.load(own) / self.slots if self.slots > 0 else float("inf")
 
 
-@dataclass(frozen=True, slots=True)
-class Placed:
+class Placed(msgspec.Struct, frozen=True, gc=False):
     """A pool seen from one origin."""
 
     pool: PoolView

@@ -142,6 +142,17 @@ class EdgeCycle:
         else:
             self._protocol.continue_if_expected()
 
+    def start_whole(self, body: bytes) -> None:
+        """Its turn has come, and all of it is here."""
+        self._started = True
+        self.more_body = False
+        if self.body_failure is not None:
+            self._refuse(self.body_failure)
+            return
+        self._buffered = len(body)
+        self.door.buffered_bytes += len(body)
+        self.exchange.begin(self.target, body, self._protocol.peer_is_trusted)
+
     def take(self, chunk: bytes) -> None:
         """Bytes of the body."""
         if self.response_complete or self.body_failure is not None:

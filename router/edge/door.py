@@ -206,9 +206,6 @@ class FrontDoor:
 
     # Calls under way.
 
-    def enter(self, exchange: "Exchange") -> None:
-        self.active.add(exchange)
-
     def leave(self, exchange: "Exchange") -> None:
         self.active.discard(exchange)
 

@@ -131,7 +131,7 @@ class Exchange:
             return
         self.call = admitted
         self._body = body
-        door.enter(self)
+        door.active.add(self)
         door.budget.deposit()
         if admitted.continues is not None:
             door.responses.find(admitted, door.feed.view, self._holder_found)

@@ -138,10 +138,11 @@ class EdgeProtocol(HttpToolsProtocol):
             cycle = EdgeCycle(self, route, target, request)
             self.cycle = self._answering = self._reading = cycle
             self._left_bytes = left
+            if not left:
+                cycle.start_whole(body)
+                return True
             if body:
                 cycle.take(body)
-            if not left:
-                cycle.more_body = False
             cycle.start()
         except Exception:
             log.exception("call failed in the edge")

@@ -102,7 +102,8 @@ class UpstreamConnection(asyncio.Protocol):
 
     def send(self, taker: Taker, head: bytes, body: Body) -> None:
         """Send one request; the answer goes to `taker`."""
-        self._begin()
+        if self._status:  # What went past the parser has left nothing behind.
+            self._begin()
         self.taker = taker
         if isinstance(body, Pieces):
             self.transport.write(head)
@@ -186,15 +187,17 @@ class UpstreamConnection(asyncio.Protocol):
             return False
         plain = self.pool.answers.read(data[:end])
         taker = self.taker
-        if plain is None or taker is None:
+        if plain is None or taker is None or self._upload is not None:
             return False
         headers, lines, length = plain
         if len(data) - end - 4 != length:
             return False
-        self.answered = self._complete = self._keep_alive = True
-        self._status = 200
         self.taker = None
-        self._done()
+        if self.transport.get_write_buffer_size() or self.transport.is_closing():
+            self.transport.abort()  # It answered before it had taken the whole request.
+        else:
+            self.transport.resume_reading()
+            self.pool.put_back(self)
         taker.on_whole(headers, lines, data[end + 4 :])
         return True
 
