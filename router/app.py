@@ -40,6 +40,7 @@ from router.edge.accepting import accept_on
 from router.edge.dialer import PoolDialer
 from router.edge.door import FrontDoor
 from router.edge.holders import ResponseHolders
+from router.edge.plain_protocol import PlainProtocol
 from router.edge.pool import PoolDirectory
 from router.edge.protocol import EdgeProtocol
 from router.edge.resolver import Resolver
@@ -137,7 +138,7 @@ async def serve(loaded: Loaded, reload: Callable[[], Loaded]) -> int:
     door = build_door(loaded, registry, clock, loops)
     number = version("tradewind")
     offered = {name: OfferedCertificate(context) for name, context in loaded.offered.items()}
-    main = _server(build_public(door, number), settings, partial(EdgeProtocol, door=door), offered.get("tls"))
+    main = _server(build_public(door, number), settings, partial(PlainProtocol, door=door), offered.get("tls"))
     admin_app = build_admin(door, registry, loaded.admin_token, number)
     admin = _server(admin_app, settings, "httptools", offered.get("admin_tls"))
     resolver = Resolver()
