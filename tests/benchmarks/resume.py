@@ -251,8 +251,8 @@ streams run, each of {tokens} tokens with a limit and counts asked for, one regi
 one id, one role, one end and the right count of tokens. The *gap* is the longest time in which its client got nothing.
 A fresh call from the lost region in the same seconds waits the *fresh TTFT* (median of all rounds {ttft:.2f} s): what a
 stream that goes on has to wait for at least. Models and network run at {SPEED:g} of their speed, so that {cores} cores
-can carry them; so round trips between regions are {1 / SPEED:g} times as long as in life, and a stream that goes on pays
-two, one of them for the count of its tokens.
+can carry them; so round trips between regions are {1 / SPEED:g} times as long as in life, and a stream that goes on
+pays two, one of them for the count of its tokens.
 
 Made by `python -m tests.benchmarks.resume` ({machine}).
 
