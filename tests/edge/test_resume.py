@@ -694,3 +694,49 @@ async def test_at_the_end_of_the_grace_period_nothing_is_gone_on_with() -> None:
         await hangs.abandoned()
         assert here.middle.requests == []
         assert here.resumes() == {}
+
+
+@pytest.mark.parametrize(
+    ("path", "fields"),
+    [
+        pytest.param(CHAT, {"max_tokens": 60, **USAGE}, id="chat, with a limit and counts"),
+        pytest.param(CHAT, {"max_tokens": 60, **CONTINUOUS}, id="chat, with counts in every event"),
+        pytest.param(COMPLETIONS, {"max_tokens": None}, id="completion, to its natural end"),
+    ],
+)
+@pytest.mark.parametrize("share", [0.02, 0.5, 0.97])
+async def test_a_stream_that_goes_on_twice_is_still_the_uninterrupted_one(
+    model: Model, path: str, fields: dict[str, Any], share: float
+) -> None:
+    """The first break is one, the second a cluster that freezes."""
+    async with stage(features=FEATURES) as here:
+        expected, raw = await whole(here, model, asks(path, **fields))
+        frozen = asyncio.Event()
+
+        async def freezes(request: Request) -> None:
+            answer = await model.answer(request)
+            if not request.line.startswith(f"POST {path} "):
+                await request.send(answer)
+                return
+            head, separator, body = answer.partition(b"\r\n\r\n")
+            await request.send(head + separator + body[: max(600, int(len(body) * share))])
+            frozen.set()
+            await request.gone()
+            raise ConnectionResetError
+
+        here.near.plays(then_resets(raw[: len(raw) // 2]))
+        here.middle.plays(freezes)
+        here.far.plays(model)
+        client = await here.client()
+        await client.send(asks(path, **fields))
+        await frozen.wait()
+        unreachable(here, "middle")
+        seen = read(await client.answer())
+        assert len(seen.ids) == 1
+        seen.ids = expected.ids
+        if "continuous_usage_stats" in str(fields):
+            assert seen.usages[-1] == expected.usages[-1]
+            seen.usages = expected.usages
+        assert seen == expected
+        assert here.resumes() in ({"resumed": 2}, {"resumed": 1, "complete": 1})
+        assert here.door.kept_bytes == 0
