@@ -211,7 +211,9 @@ async def test_cut_at_every_byte_the_stream_is_the_uninterrupted_one(
         await asyncio.gather(*(one_after_another() for _ in range(AT_ONCE)))
         assert here.far.requests == []
         assert here.door.kept_bytes == 0
-        assert set(here.resumes()) == {"resumed", "complete"}
+        outcomes = set(here.resumes())
+        assert {"resumed"} <= outcomes <= {"resumed", "complete"}
+        assert step > 1 or "complete" in outcomes, "some cut is behind everything but the end"
 
 
 # What becomes of a stream that breaks, case by case. The near cluster begins it.
