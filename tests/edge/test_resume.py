@@ -732,6 +732,7 @@ async def test_a_stream_that_goes_on_twice_is_still_the_uninterrupted_one(
         client = await here.client()
         await client.send(asks(path, **fields))
         await frozen.wait()
+        await until(lambda: here.resumes() == {"resumed": 1}, "the middle one's first events have come")
         unreachable(here, "middle")
         seen = read(await client.answer())
         assert len(seen.ids) == 1
