@@ -373,6 +373,9 @@ class Exchange:
                 self._recovery.pack()
         elif self._reply.is_event_stream or not self._reply.started:
             self._commit(complete=False)
+        else:
+            self._end_attempt(_PASSED_THROUGH)  # No refusal needs to be that long.
+            self.fail(refused_by_cluster(self._reply.held))
 
     def attempt_end(self) -> None:
         """The answer is complete."""
