@@ -1,7 +1,7 @@
 """Where a call goes."""
 
 from collections.abc import Mapping
-from dataclasses import replace
+from msgspec.structs import replace
 from random import Random
 
 import pytest
