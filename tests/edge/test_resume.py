@@ -724,7 +724,7 @@ async def test_a_stream_that_goes_on_twice_is_still_the_uninterrupted_one(
                 await request.send(answer)
                 return
             head, separator, body = answer.partition(b"\r\n\r\n")
-            at = min(max(600, int(len(body) * share)), len(body) - len(END))
+            at = min(max(2000, int(len(body) * share)), len(body) - len(END))
             await request.send(head + separator + body[:at])
             frozen.set()
             await request.gone()
