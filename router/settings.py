@@ -65,6 +65,7 @@ class RouterSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     client_region_header: str | None = None  # Set by the load balancer: a region, or "latitude,longitude".
     trusted_proxies: tuple[str, ...] = ()  # Networks whose client_region_header is believed.
     seed: int | None = None
+    workers: int = 1  # Processes that share the main port; one for each core given to the front door.
     timeouts: TimeoutSettings = TimeoutSettings()
     edge: EdgeSettings = EdgeSettings()
     shutdown: ShutdownSettings = ShutdownSettings()
