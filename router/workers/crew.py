@@ -8,9 +8,7 @@ that is silent: it is told nothing but orders until it speaks again.
 import asyncio
 import socket
 from collections.abc import Callable, Sequence
-from typing import Any
 
-import msgspec
 import structlog
 from prometheus_client import CollectorRegistry
 
@@ -19,22 +17,22 @@ from federation.fold import Event
 from federation.loops import Loops
 from router.edge.door import FrontDoor
 from router.settings import RouterSettings
+from router.workers.balance import ABSENT, Balance, new_table
 from router.workers.evidence import Evidence, drains_held, events_of, evidence_of, probes_so_far
-from router.workers.exposition import families_of, page_of
-from router.workers.hand import SPARE, Hand, WorkerCommand, start_hand
+from router.workers.hand import SILENT_S, SPARE, Hand, WorkerCommand, start_hand
 from router.workers.in_flight import less, summed
-from router.workers.messages import Ask, Beat, Begin, Figures, Message, Order, Phase, Step, Told, framed
+from router.workers.messages import Beat, Begin, Figures, Message, Order, Phase, Step, Told, framed
 from router.workers.metrics import WorkerMetrics
 from router.workers.restarts import Restarts
-from router.workers.tally import Family, Tally, lasting, total_by
+from router.workers.shares import settings_of
+from router.workers.tally import Tally, lasting
 
 BEAT_S = 0.1
 LOAD_S_MAX = 30.0  # From its start until a worker is warm.
-FIGURES_S_MAX = 0.25  # For fresh figures, when the metrics are read; then the last ones must do.
+SPARE_SILENT_S_MAX = 5.0  # A spare that is frozen is no spare; one with a place has calls, and may wake up.
 CLOSE_S_MAX = 1.0  # Beyond the lame duck's time, for the workers to close their listeners.
 CUT_S_MAX = 2.0  # Between the order to cut what is left and SIGKILL.
 LOOK_S = 0.25  # How often a wait looks whether somebody has fallen silent.
-SEED_STEP = 1_000_003  # Workers must not draw the same request ids.
 
 log = structlog.get_logger()
 
@@ -61,14 +59,15 @@ class Crew:
         self.loops = loops
         self.clock = clock
         self.metrics = WorkerMetrics(registry)
+        self.table = new_table(settings.workers)
+        self.balance = Balance(self.table, settings.workers)
         self.restarts = Restarts()
         self.hands: list[Hand] = []
         self.names = tuple(str(number) for number in range(1, settings.workers + 1))
         self.ending = False
-        self._gone_tally = Tally()  # What workers that are gone have counted.
+        self.gone = Tally()  # What workers that are gone have counted.
         self._starting = 0
         self._started = 0
-        self._question = 0
         self._news = asyncio.Event()  # Set when anything changed that somebody may wait for.
         self._went_round_at = clock.monotonic()
         self._group: asyncio.TaskGroup | None = None
@@ -99,7 +98,7 @@ class Crew:
 
     def _round(self) -> None:
         now = self.clock.monotonic()
-        held_up = now - self._went_round_at > 1.0  # Then what looks like their silence is our own.
+        held_up = now - self._went_round_at > SILENT_S  # Then what looks like their silence is our own.
         self._went_round_at = now
         if not self.ending and not held_up:
             self._staff()
@@ -109,9 +108,9 @@ class Crew:
         """Put spares into vacant places, and start spares."""
         now = self.clock.monotonic()
         for hand in self.hands:
-            idle = hand.name == SPARE and hand.up and hand.age_s(now) > LOAD_S_MAX / 6
-            if idle or (not hand.up and now - hand.started_at > LOAD_S_MAX):
-                log.error("spare worker does not answer, is ended", pid=hand.process.pid, up=hand.up)
+            silent_s, silent_s_max = hand.age_s(now), SPARE_SILENT_S_MAX if hand.up else LOAD_S_MAX
+            if hand.name == SPARE and silent_s > silent_s_max:
+                log.error("spare worker does not answer, is ended", pid=hand.process.pid, silent_s=round(silent_s, 1))
                 hand.kill()
         taken = {hand.name for hand in self.hands}
         spares = [hand for hand in self.hands if hand.name == SPARE and not hand.is_silent(now)]
@@ -119,7 +118,7 @@ class Crew:
         vacant = [name for name in self.names if name not in taken]
         for name, hand in zip(vacant, warm, strict=False):
             hand.name = name
-            hand.send(Order(Step.LISTEN))
+            hand.send(Order(Step.LISTEN, self.names.index(name)))
             log.info("worker takes a place", worker=name, pid=hand.process.pid)
         loading = self._starting + sum(1 for hand in self.hands if not hand.up)
         left = len(warm) - len(vacant)  # Negative: places for which nobody is there yet.
@@ -136,7 +135,7 @@ class Crew:
         self._started += 1
         begin = self._begin(self._started)
         try:
-            hand = await start_hand(self.command, self.listener, begin, self.clock, self._hear)
+            hand = await start_hand(self.command, self.listener, self.table, begin, self.clock, self._hear)
         except OSError as error:
             log.error("worker could not be started", cause=str(error))
             self.restarts.died(self.clock.monotonic(), 0.0, False)
@@ -150,9 +149,7 @@ class Crew:
         self._gone(hand, status, self.clock.monotonic() - begun_at)
 
     def _begin(self, number: int) -> Begin:
-        settings, feed = self.settings, self.door.feed
-        if settings.seed is not None:
-            settings = replace_seed(settings, number)
+        settings, feed = settings_of(self.settings, number), self.door.feed
         probes = probes_so_far(feed.snapshot, feed.rules.silent_probes, self.clock.monotonic())
         return Begin(settings=settings, probes=probes, drains=drains_held(feed.snapshot, self.clock.wall() * 1000))
 
@@ -160,13 +157,19 @@ class Crew:
         self.hands.remove(hand)
         if hand.channel is not None:
             hand.channel.close()
-        self._gone_tally.add(lasting(hand.families))
+        self._leave_out(hand)
+        self.gone.add(lasting(hand.families))
         if not self.ending:
             log.error("worker ended", worker=hand.name, pid=hand.process.pid, status=status, was_up=hand.up)
             self.restarts.died(self.clock.monotonic(), lived_s, hand.up)
             self.metrics.restarts.inc()
             self._staff()
         self._news.set()
+
+    def _leave_out(self, hand: Hand) -> None:
+        """The others are not to wait for it when they take connections."""
+        if hand.name != SPARE:
+            self.balance.write(self.names.index(hand.name), ABSENT)
 
     # What they say, and what they are told.
 
@@ -203,6 +206,7 @@ class Crew:
         now = self.clock.monotonic()
         for hand in self.hands:
             if not hand.up or hand.is_silent(now):
+                self._leave_out(hand)
                 continue
             drains = tuple(drain for drain in held if hand.told_drains.get(drain.cluster, -1) < drain.version_ms)
             if hand.send(Told(elsewhere=less(total, hand.in_flight), drains=drains)):
@@ -218,62 +222,6 @@ class Crew:
             if hand.channel is not None and not hand.channel.send_frame(frame):
                 self.metrics.dropped.inc()
 
-    # What they count together.
-
-    async def page(self) -> bytes:
-        """The metrics of all, with figures as fresh as can be had within FIGURES_S_MAX."""
-        self._question += 1
-        question, now = self._question, self.clock.monotonic()
-        asked = [hand for hand in self.hands if hand.up and not hand.is_silent(now) and hand.send(Ask(question))]
-
-        def answered() -> bool:
-            return all(hand.answered >= question or hand not in self.hands for hand in asked)
-
-        await self._until(answered, FIGURES_S_MAX)
-        self._set_gauges()
-        own = families_of(self.registry.collect())
-        return page_of(self._summed(own))
-
-    def _summed(self, own: Sequence[Family] = ()) -> tuple[Family, ...]:
-        tally = Tally()
-        tally.add(own)
-        tally.add(self._gone_tally.families())
-        for hand in self.hands:
-            tally.add(hand.families)
-        return tally.families()
-
-    def _set_gauges(self) -> None:
-        now = self.clock.monotonic()
-        self.metrics.workers.set(sum(1 for hand in self.hands if hand.takes_connections))
-        self.metrics.report_age.clear()
-        for hand in self.hands:
-            self.metrics.report_age.labels(hand.name).set(hand.age_s(now))
-        for name, pool in self.door.pools.items():
-            self.door.metrics.upstream_connections.labels(name).set(pool.open)
-
-    def totals(self) -> dict[str, Any]:
-        """For the status: as each worker last told it."""
-        now = self.clock.monotonic()
-        return {
-            "calls_in_flight": sum(hand.calls for hand in self.hands),
-            "decisions": total_by(self._summed(), "tradewind_calls", "decision"),
-            "workers": [
-                {
-                    "worker": hand.name,
-                    "pid": hand.process.pid,
-                    "phase": hand.phase,
-                    "calls": hand.calls,
-                    "connections": hand.connections,
-                    "age_s": hand.age_s(now),
-                }
-                for hand in sorted(self.hands, key=lambda hand: hand.name)
-            ],
-        }
-
-    def unready(self) -> str | None:
-        """Why nothing takes calls; None if somebody does."""
-        return None if any(hand.takes_connections for hand in self.hands) else "no worker takes connections"
-
     # The end.
 
     async def end(self, at_once: asyncio.Event) -> None:
@@ -285,18 +233,18 @@ class Crew:
                 hand.kill()
             else:
                 hand.send(Order(Step.END))
-        await self._until(self._closed, shutdown.lame_duck_s + CLOSE_S_MAX, at_once)
+        await self.until(self._closed, shutdown.lame_duck_s + CLOSE_S_MAX, at_once)
         # For all who hold it: a worker that is frozen would go on to collect connections that nobody answers.
         self.listener.shutdown(socket.SHUT_RDWR)
         self.listener.close()
-        if not await self._until(lambda: not self.hands, shutdown.grace_s + CLOSE_S_MAX, at_once):
+        if not await self.until(lambda: not self.hands, shutdown.grace_s + CLOSE_S_MAX, at_once):
             for hand in self.hands:
                 hand.send(Order(Step.CUT))
-            await self._until(lambda: not self.hands, CUT_S_MAX)
+            await self.until(lambda: not self.hands, CUT_S_MAX)
         for hand in self.hands:
             log.error("worker does not end, is killed", worker=hand.name, pid=hand.process.pid)
             hand.kill()
-        await self._until(lambda: not self.hands, CUT_S_MAX)
+        await self.until(lambda: not self.hands, CUT_S_MAX)
 
     def _closed(self) -> bool:
         now = self.clock.monotonic()
@@ -304,9 +252,7 @@ class Crew:
 
     # Waiting.
 
-    async def _until(
-        self, condition: Callable[[], bool], within_s: float, at_once: asyncio.Event | None = None
-    ) -> bool:
+    async def until(self, condition: Callable[[], bool], within_s: float, at_once: asyncio.Event | None = None) -> bool:
         """Wait until the condition holds; False if it did not in time, or `at_once` was set."""
         deadline = self.clock.monotonic() + within_s
         while not condition():
@@ -324,9 +270,3 @@ class Crew:
                 await self._news.wait()
         except TimeoutError:
             pass
-
-
-def replace_seed(settings: RouterSettings, number: int) -> RouterSettings:
-    """The settings of the number-th worker that is started: a seed must not make all of them draw the same."""
-    assert settings.seed is not None
-    return msgspec.structs.replace(settings, seed=settings.seed + SEED_STEP * number)

@@ -25,9 +25,8 @@ class WorkerCommand:
     config: Path
     environ: Mapping[str, str]
 
-    def arguments(self, listener: int, channel: int) -> Sequence[str]:
-        module = "router.workers.process"
-        return (sys.executable, "-m", module, str(self.config), str(listener), str(channel))
+    def arguments(self, descriptors: Sequence[int]) -> Sequence[str]:
+        return (sys.executable, "-m", "router.workers.process", str(self.config), *map(str, descriptors))
 
 
 @dataclass(slots=True, eq=False)
@@ -88,6 +87,7 @@ class Hand:
 async def start_hand(
     command: WorkerCommand,
     listener: socket.socket,
+    table: int,
     begin: Begin,
     clock: Clock,
     on_message: Callable[[Hand, Message], None],
@@ -95,12 +95,13 @@ async def start_hand(
     """Start a worker that waits for the word to listen. Raises OSError."""
     ours, theirs = socket.socketpair()
     with theirs:
+        descriptors = (listener.fileno(), theirs.fileno(), table)
         try:
             process = await asyncio.create_subprocess_exec(
-                *command.arguments(listener.fileno(), theirs.fileno()),
+                *command.arguments(descriptors),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=sys.stderr.fileno(),  # Our own stdout is for the ready line alone.
-                pass_fds=(listener.fileno(), theirs.fileno()),
+                pass_fds=descriptors,
                 env=dict(command.environ),
             )
         except BaseException:

@@ -38,6 +38,7 @@ class Step(StrEnum):
 
 class Order(msgspec.Struct, frozen=True, tag="order"):
     step: Step
+    place: int = 0  # For LISTEN: the number of the place, from 0.
 
 
 class Told(msgspec.Struct, frozen=True, tag="told", kw_only=True):

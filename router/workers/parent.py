@@ -27,6 +27,7 @@ from router.app import (
 )
 from router.configuration import Loaded
 from router.reload import Reloader
+from router.workers.books import Books
 from router.workers.crew import Crew
 from router.workers.hand import WorkerCommand
 
@@ -57,7 +58,9 @@ async def serve_with_workers(loaded: Loaded, reload: Callable[[], Loaded], comma
         loops=loops,
         clock=clock,
     )
-    admin = build_admin_server(build_admin(door, crew, loaded.admin_token, version("tradewind")), settings)
+    admin = build_admin_server(
+        build_admin(door, Books(crew, registry), loaded.admin_token, version("tradewind")), settings
+    )
     say_what_is_open(settings, loaded)
     stop, at_once = listen_for_signals()
     async with asyncio.TaskGroup() as group:
