@@ -6,6 +6,7 @@ before that while it `has_more` than another: whoever has fewer comes first then
 """
 
 import asyncio
+import errno
 import socket
 import ssl
 from collections.abc import Callable
@@ -71,6 +72,9 @@ class Acceptor:
         except (BlockingIOError, InterruptedError, ConnectionAbortedError):
             return  # Another worker has it, or the client has left again.
         except OSError as error:
+            if error.errno == errno.EINVAL:  # The parent has shut the port, for all of us.
+                self._loop.remove_reader(self.listener.fileno())
+                return
             log.error("no connection could be taken: raise ulimit -n", cause=str(error))
             self._pause(SHORTAGE_S)
             return
