@@ -19,7 +19,7 @@ from router.edge.door import FrontDoor
 from router.settings import RouterSettings
 from router.workers.balance import ABSENT, Balance, new_table
 from router.workers.evidence import Evidence, drains_held, events_of, evidence_of, probes_so_far
-from router.workers.hand import SILENT_S, SPARE, Hand, WorkerCommand, start_hand
+from router.workers.hand import LEAVING, SILENT_S, SPARE, Hand, WorkerCommand, start_hand
 from router.workers.in_flight import less, summed
 from router.workers.messages import Beat, Begin, Figures, Message, Order, Phase, Step, Told, framed
 from router.workers.metrics import WorkerMetrics
@@ -94,7 +94,7 @@ class Crew:
         return True
 
     def _full(self) -> bool:
-        return sum(1 for hand in self.hands if hand.name != SPARE and hand.takes_connections) == len(self.names)
+        return sum(1 for hand in self.hands if hand.name in self.names and hand.takes_connections) == len(self.names)
 
     def _round(self) -> None:
         now = self.clock.monotonic()
@@ -112,6 +112,10 @@ class Crew:
             if hand.name == SPARE and silent_s > silent_s_max:
                 log.error("spare worker does not answer, is ended", pid=hand.process.pid, silent_s=round(silent_s, 1))
                 hand.kill()
+        for hand in self.hands:
+            if hand.phase is Phase.CLOSED and hand.name in self.names:
+                self._leave_out(hand)
+                hand.name = LEAVING  # It finishes its calls; the place is another's.
         taken = {hand.name for hand in self.hands}
         spares = [hand for hand in self.hands if hand.name == SPARE and not hand.is_silent(now)]
         warm = [hand for hand in spares if hand.up]
@@ -168,7 +172,7 @@ class Crew:
 
     def _leave_out(self, hand: Hand) -> None:
         """The others are not to wait for it when they take connections."""
-        if hand.name != SPARE:
+        if hand.name in self.names:
             self.balance.write(self.names.index(hand.name), ABSENT)
 
     # What they say, and what they are told.

@@ -15,6 +15,7 @@ from router.workers.messages import Beat, Begin, Counts, Figures, Message, Phase
 from router.workers.tally import Family
 
 SPARE = "spare"  # What a worker is called until it has a place.
+LEAVING = "leaving"  # What it is called once it was told to end, and takes no more connections.
 SILENT_S = 1.0  # Ten beats missed: it is frozen, or drowned; nobody waits for it.
 
 
@@ -33,7 +34,7 @@ class WorkerCommand:
 class Hand:
     """One worker as the parent knows it."""
 
-    name: str  # "1" to "N": the place that it has taken; or SPARE.
+    name: str  # "1" to "N": the place that it has taken; or SPARE, or LEAVING.
     process: asyncio.subprocess.Process
     started_at: float
     heard_at: float

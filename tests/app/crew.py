@@ -16,6 +16,8 @@ import httpx
 from tests.edge.harness import MODEL, RawClient, Request, ScriptedCluster, answers, completion
 
 WAIT_S = 20.0  # For what should happen at once; a busy machine is forgiven.
+NOBODY = -1
+PATIENT = {"probe_timeout_s": 5.0}  # The clusters live in the test's own loop, which may be late on a busy machine.
 DISTANCE_S = {"near": 0.0, "far": 0.1}  # Of probes: both are on this machine, and would be found out.
 REGIONS = {"near": "us-central1", "far": "europe-west4"}
 
@@ -39,6 +41,7 @@ class Cluster(ScriptedCluster):
     def __init__(self, name: str) -> None:
         super().__init__(name)
         self.probes = 0
+        self.calls = 0
         self.call: Callable[[Request], Any] = answers(completion(name))
         self.plays(self._answer)
 
@@ -48,6 +51,7 @@ class Cluster(ScriptedCluster):
             await asyncio.sleep(DISTANCE_S[self.name])
             await answers(b"{}")(request)
         else:
+            self.calls += 1
             await self.call(request)
 
 
@@ -82,6 +86,7 @@ class Crew:
             "inventory": str(self.folder / "inventory.yaml"),
             "port": 0,
             "admin_port": 0,
+            "federation": PATIENT,
             "shutdown": {"lame_duck_s": 0.0, "grace_s": 10.0},
             **settings,
         }
@@ -185,9 +190,13 @@ class Crew:
         raise AssertionError(f"worker {pid} takes no connection")
 
     async def owner(self, client: RawClient) -> int:
-        """The worker that has taken this connection."""
+        """The worker that has taken this connection; NOBODY if it was closed again before that could be seen."""
         port = client.writer.get_extra_info("sockname")[1]
-        return int(await until(lambda: owner_of(port, self.port, self.pids), "somebody takes the connection"))
+
+        def owner() -> int | None:
+            return NOBODY if client.reader.at_eof() else owner_of(port, self.port, self.pids)
+
+        return int(await until(owner, "somebody takes the connection"))
 
 
 TOKENLESS = {"TRADEWIND_ADMIN_TOKEN": ""}

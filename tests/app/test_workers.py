@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from federation.embedded import EmbeddedRedis
-from tests.app.crew import WAIT_S, Crew, crew, is_running, until
+from tests.app.crew import NOBODY, PATIENT, WAIT_S, Crew, crew, is_running, until
 from tests.edge.harness import STREAM_HEAD, Hangs, RawClient, Request, answers, chunk, completion, post, sse
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc to tell which worker has a connection")
@@ -34,7 +34,7 @@ class Steady:
     here: Crew
     kept: int = 8
     served: int = 0
-    failed: list[int] = field(default_factory=list)  # The worker of each call that failed.
+    failed: list[tuple[int, float]] = field(default_factory=list)  # Of each call: its worker; when it connected.
     refused: int = 0  # New connections that were not taken.
     new: int = 0
 
@@ -50,6 +50,10 @@ class Steady:
         for task in self._tasks:
             await asyncio.wait_for(task, WAIT_S)
 
+    def failed_elsewhere(self, victim: int, gone_at: float) -> list[tuple[int, float]]:
+        """Calls that failed, less those on connections of a worker that went away then."""
+        return [(owner, since) for owner, since in self.failed if owner not in (victim, NOBODY) or since > gone_at]
+
     async def more(self, calls: int) -> None:
         """Wait until so many more were served."""
         wanted = self.served + calls
@@ -58,9 +62,10 @@ class Steady:
     async def _keep(self) -> None:
         while not self._stop.is_set():
             client = await self.here.client()
+            since = asyncio.get_running_loop().time()
             owner = await self.here.owner(client)
             while not self._stop.is_set():
-                closes = await self._call(client, owner)
+                closes = await self._call(client, owner, since)
                 if closes is None:
                     break  # Its worker is gone; connect again.
                 if closes:
@@ -74,19 +79,20 @@ class Steady:
             except OSError:
                 self.refused += 1
                 return
+            since = asyncio.get_running_loop().time()
             owner = await self.here.owner(client)
             self.new += 1
-            if await self._call(client, owner):
+            if await self._call(client, owner, since):
                 return
             client.close()
 
-    async def _call(self, client: RawClient, owner: int) -> bool | None:
+    async def _call(self, client: RawClient, owner: int, since: float) -> bool | None:
         """Whether the answer said that the connection closes; None if there was none."""
         try:
             await client.send(post())
             answer = await client.answer()
         except (OSError, asyncio.IncompleteReadError):
-            self.failed.append(owner)
+            self.failed.append((owner, since))
             return None
         assert (answer.status, answer.complete) == (200, True), answer
         self.served += 1
@@ -102,6 +108,7 @@ async def test_death_of_a_worker_harms_its_own_connections_alone_and_it_is_repla
             await load.more(50)
             before, served = await here.page(), load.served
             here.signal(victim, signal.SIGKILL)
+            killed_at = asyncio.get_running_loop().time()
 
             async def replaced() -> bool:
                 return (await here.workers()).get("1") == spare
@@ -109,7 +116,7 @@ async def test_death_of_a_worker_harms_its_own_connections_alone_and_it_is_repla
             await until(replaced, "the spare has taken its place", 1.0)
             told_late = load.served - served + load.kept
             await load.more(100)
-            assert set(load.failed) <= {victim}
+            assert load.failed_elsewhere(victim, killed_at) == []
             assert load.refused == 0
         after = await here.page()
         counted = [name for name in before if name.partition("{")[0].endswith(("_total", "_count", "_bucket", "_sum"))]
@@ -275,7 +282,7 @@ async def test_drain_reaches_every_worker_within_a_second(tmp_path: Path, stores
 
 async def test_what_one_worker_sees_of_a_cluster_all_know(tmp_path: Path) -> None:
     # No probe tells them within this test: see the first ones out.
-    async with crew(tmp_path, federation={"probe_s": 60.0}) as here:
+    async with crew(tmp_path, federation={"probe_s": 60.0, **PATIENT}) as here:
         first, second = [await here.client_of(pid) for pid in (await here.workers()).values()]
         await here.near.refuse()
         for number in range(3):
@@ -301,7 +308,9 @@ async def test_calls_of_all_workers_count_against_the_slots(tmp_path: Path) -> N
         workers = list((await here.workers()).values())
         for pid in workers:
             await (await here.client_of(pid)).send(post())
-        await here.near.received(2)
+        await hangs.began.wait()
+        await until(lambda: here.near.calls == 2, "both are there")
+        here.near.call = answers(completion("near"))
 
         async def full() -> bool:
             [near] = [one for one in (await here.status())["clusters"] if one["cluster"] == "near"]
@@ -320,8 +329,7 @@ async def test_calls_of_all_workers_count_against_the_slots(tmp_path: Path) -> N
                 await client.send(post())
             return {(await client.answer())["x-tradewind-decision"] for client in asked} == {"overflow"}
 
-        await asyncio.sleep(0.3)  # Three beats: each worker is told of the other's.
-        assert await told()
+        await until(told, "each worker is told of the other's call", 2.0)
         hangs.go.set()
 
 
@@ -359,6 +367,35 @@ async def test_end_by_signal_under_load_loses_nothing(tmp_path: Path) -> None:
         assert await streaming.chunk() is None
         assert await asyncio.wait_for(here.process.wait(), 5) == 0
         assert [pid for pid in here.pids if is_running(pid)] == []
+
+
+async def test_worker_that_is_told_to_end_finishes_its_calls_while_another_has_its_place(tmp_path: Path) -> None:
+    async with crew(tmp_path) as here:
+        spare = await here.with_spare()
+        hangs = Hangs(STREAM_HEAD + chunk(FIRST), chunk(LAST) + b"0\r\n\r\n")
+        here.near.call = hangs
+        leaving = (await here.workers())["2"]
+        streaming = await here.client_of(leaving)
+        await streaming.send(post(stream=True))
+        await streaming.head()
+        assert await streaming.chunk() == FIRST
+        here.near.call = slowly
+        async with Steady(here) as load:
+            here.signal(leaving, signal.SIGTERM)
+
+            async def replaced() -> bool:
+                return (await here.workers()).get("2") == spare
+
+            await until(replaced, "its place is taken")
+            left_at = asyncio.get_running_loop().time()
+            await load.more(50)
+            # A connection that rested may be closed as a call is sent.
+            assert load.failed_elsewhere(leaving, left_at) == []
+            assert load.refused == 0
+        hangs.go.set()
+        assert await streaming.chunk() == LAST
+        assert await streaming.chunk() is None
+        await until(lambda: not is_running(leaving), "it has ended")
 
 
 async def test_end_with_a_frozen_worker_leaves_nothing_behind(tmp_path: Path) -> None:
