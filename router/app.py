@@ -8,10 +8,8 @@ calls under way get their grace period, and what is left is cut with an honest e
 import asyncio
 import gc
 import ipaddress
-import json
 import signal
 import socket
-import sys
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -42,7 +40,7 @@ from router.edge.dialer import PoolDialer
 from router.edge.door import FrontDoor
 from router.edge.pool import PoolDirectory
 from router.edge.protocol import EdgeProtocol
-from router.listener import BACKLOG, listen_on, url_of
+from router.listener import BACKLOG, open_ports, say_ready
 from router.metrics import RouterMetrics
 from router.reload import Reloader, known_regions, new_pools, residency_of, resolve_all
 from router.settings import RouterSettings
@@ -163,16 +161,6 @@ async def serve(loaded: Loaded, reload: Callable[[], Loaded]) -> int:
 # Parts, of which router.workers builds its processes as well.
 
 
-def open_ports(settings: RouterSettings) -> tuple[socket.socket, socket.socket] | None:
-    """The main port and the admin port; None, with a line on stderr, if one cannot be had."""
-    try:
-        main = listen_on(settings.host, settings.port, "--port")
-        return main, listen_on(settings.admin_host, settings.admin_port, "--admin-port")
-    except OSError as error:
-        print(error, file=sys.stderr)
-        return None
-
-
 def build_main(door: FrontDoor) -> Server:
     """The server of the main port."""
     return _server(build_public(door, version("tradewind")), door.settings, http=partial(EdgeProtocol, door=door))
@@ -220,11 +208,6 @@ def listen_for_signals() -> tuple[asyncio.Event, asyncio.Event]:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, told_to_end)
     return stop, at_once
-
-
-def say_ready(main: socket.socket, admin: socket.socket) -> None:
-    """The line that whoever started us waits for."""
-    print(f"ready {json.dumps({'url': url_of(main), 'admin': url_of(admin)})}", flush=True)
 
 
 async def close_stores(door: FrontDoor) -> None:

@@ -76,14 +76,10 @@ class Crew:
     # Keeping the places taken.
 
     async def run(self) -> None:
-        """Until cancelled; workers that still run then are killed."""
-        try:
-            async with asyncio.TaskGroup() as group:
-                self._group = group
-                await self.loops.every("workers", BEAT_S, self._round)
-        finally:
-            for hand in self.hands:
-                hand.kill()
+        """Until cancelled. Workers that still run then end by themselves, as when the parent dies."""
+        async with asyncio.TaskGroup() as group:
+            self._group = group
+            await self.loops.every("workers", BEAT_S, self._round)
 
     async def all_listening(self, stop: asyncio.Event) -> bool:
         """Wait until every place takes connections; False if none ever will, or `stop` is set before."""

@@ -20,12 +20,11 @@ from router.app import (
     build_prober,
     close_stores,
     listen_for_signals,
-    open_ports,
-    say_ready,
     say_what_is_open,
     settle_memory,
 )
 from router.configuration import Loaded
+from router.listener import open_ports, say_ready
 from router.reload import Reloader
 from router.workers.books import Books
 from router.workers.crew import Crew
