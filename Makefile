@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: help install up test lint format lock bench clean
+.PHONY: help install up test lint format lock bench fuzz clean
 
 help: ## what each word does
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*##/\t/' | expand -t 12
@@ -36,9 +36,12 @@ format: $(STAMP) ## rewrite the code in the house style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(STAMP) ## CPU per proxied call and of the emulated servers, two minutes; writes docs/benchmarks/edge.md
+bench: $(STAMP) ## ours beside nginx, HAProxy, Envoy and others, 25 minutes (ARGS="--quick": two); writes docs/benchmarks/
 	$(BIN)/python -m tests.benchmarks.edge $(ARGS)
 	$(BIN)/python -m tests.benchmarks.model_server
+
+fuzz: $(STAMP) ## requests, answers and interleaved calls at random, five minutes; writes docs/benchmarks/fuzz.md
+	$(BIN)/python -m tests.fuzz $(ARGS)
 
 lock: ## resolve requirements/ anew (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
@@ -47,4 +50,4 @@ lock: ## resolve requirements/ anew (needs uv)
 	  --no-annotate --no-header pyproject.toml -o requirements/core.txt
 
 clean: ## remove the environment and caches
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .bench .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

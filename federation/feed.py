@@ -128,6 +128,10 @@ class Feed:
 
     # What calls and probes tell us. Cheap, and never waits.
 
+    def unreachable(self) -> frozenset[str]:
+        """The clusters where nobody is there, as probes and connections say."""
+        return frozenset(name for name, belief in self.snapshot.beliefs.items() if _gone(belief.standing))
+
     def report(self, outcome: Outcome) -> None:
         """What came of one attempt."""
         self.put(OutcomeSeen(outcome))

@@ -19,9 +19,17 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from federation.features import DECLARABLE
 from federation.model import ClusterSpec, DeclaredPool
 
+PATH = re.compile(r"(/[A-Za-z0-9._~-]+)+/?")
+PATHS_MAX = 100
+PATH_LENGTH_MAX = 200
+OWN_PATHS = frozenset({"/healthz", "/readyz", "/docs", "/openapi.json", "/v1/models"})
+OWN_PREFIXES = ("/v1/models/", "/docs/")
 NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+_LABEL = r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+HOST_NAME = re.compile(rf"(?=.{{1,253}}$){_LABEL}(\.{_LABEL})*")
 SLOTS_MAX = 1_000_000
 
 
@@ -41,6 +49,8 @@ class ClusterRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     endpoint: str
     models: dict[str, DeclaredPool] = {}
     probe_path: str = "/health"
+    paths: tuple[str, ...] = ()
+    server_name: str | None = None  # The name that its certificate bears, where the endpoint does not say it.
     heartbeat_keys: tuple[KeySource, ...] = ()
 
 
@@ -59,6 +69,8 @@ class Inventory(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
                 endpoint=row.endpoint.rstrip("/"),
                 models=row.models,
                 probe_path=row.probe_path,
+                paths=frozenset(row.paths),
+                server_name=row.server_name,
             )
             for row in self.clusters
         }
@@ -89,9 +101,21 @@ def mistakes(inventory: Inventory) -> Iterator[Mistake]:
             yield Mistake(f"{at}.endpoint", reason)
         if not row.probe_path.startswith("/"):
             yield Mistake(f"{at}.probe_path", f"{row.probe_path!r} does not start with /")
+        if len(row.paths) > PATHS_MAX:
+            yield Mistake(f"{at}.paths", f"{len(row.paths)} paths; expected {PATHS_MAX} at most")
+        for number, path in enumerate(row.paths):
+            if (reason := path_mistake(path)) is not None:
+                yield Mistake(f"{at}.paths.{number}", reason)
+        if row.server_name is not None and (reason := server_name_mistake(row.server_name, row.endpoint)) is not None:
+            yield Mistake(f"{at}.server_name", reason)
         for model, pool in row.models.items():
             if not 0 <= pool.slots <= SLOTS_MAX:
                 yield Mistake(f"{at}.models.{model}.slots", f"{pool.slots} is not within 0 and {SLOTS_MAX}")
+            for feature in pool.features:
+                if feature not in DECLARABLE:
+                    yield Mistake(
+                        f"{at}.models.{model}.features", f"{feature!r} is not known; known are {', '.join(DECLARABLE)}"
+                    )
         for number, key in enumerate(row.heartbeat_keys):
             if (key.secret_file is None) == (key.secret_env is None):
                 yield Mistake(f"{at}.heartbeat_keys.{number}", "give either secret_file or secret_env")
@@ -100,6 +124,24 @@ def mistakes(inventory: Inventory) -> Iterator[Mistake]:
     for name, regions in inventory.residency.items():
         if not regions:
             yield Mistake(f"residency.{name}", "no region stands in this class")
+
+
+def path_mistake(path: str) -> str | None:
+    """Why a path cannot be declared, or None."""
+    if not PATH.fullmatch(path) or len(path) > PATH_LENGTH_MAX or {".", ".."} & set(path.split("/")):
+        return f"{path!r}: give a plain path like /v1/foo, without query, escapes or dots alone"
+    if path in OWN_PATHS or path.startswith(OWN_PREFIXES):
+        return f"{path!r} is answered by the front door itself"
+    return None
+
+
+def server_name_mistake(name: str, endpoint: str) -> str | None:
+    """Why no certificate can be checked for a name, or None."""
+    if not HOST_NAME.fullmatch(name) or name.rpartition(".")[2].isdigit():
+        return f"{name!r} is no host name; give the name that stands in the cluster's certificate"
+    if not endpoint.lower().startswith("https:"):
+        return f"{name!r}: a name is checked over https only; make the endpoint https:// or leave it out"
+    return None
 
 
 def endpoint_mistake(endpoint: str) -> str | None:

@@ -43,7 +43,7 @@ class ModelPool(msgspec.Struct, frozen=True, kw_only=True):
     decode_tokens_per_s: float = 0.0
     prefix_cache_hit_ratio: float = 0.0
     adapters: tuple[str, ...] = ()
-    features: tuple[str, ...] = ()  # What the servers can do beyond the plain API, such as continuing a message.
+    features: tuple[str, ...] = ()  # What the servers can do beyond the plain API: federation.features.
 
 
 class Accelerators(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,6 +81,7 @@ class DeclaredPool(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a cluster may serve of a model at most; and its weight when nothing else is known."""
 
     slots: int
+    features: tuple[str, ...] = ()  # As in a heartbeat, for clusters that send none; see federation.features.
 
 
 class ClusterSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,6 +92,8 @@ class ClusterSpec(msgspec.Struct, frozen=True, kw_only=True):
     endpoint: str
     models: Mapping[str, DeclaredPool] = {}
     probe_path: str = "/health"
+    paths: frozenset[str] = frozenset()  # Inference paths that it serves beside those that all are asked for.
+    server_name: str | None = None  # The name in its certificate; None: the one in the endpoint.
 
 
 class Drain(msgspec.Struct, frozen=True, kw_only=True):

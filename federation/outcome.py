@@ -8,6 +8,8 @@ import msgspec
 class OutcomeKind(StrEnum):
     """What an attempt ended with. The strings are metric labels."""
 
+    __hash__ = str.__hash__  # The enumeration's own takes ten times as long.
+
     SERVED = "served"
     REFUSED = "refused"  # No connection: nobody listens there, or TLS failed.
     CONNECT_TIMEOUT = "connect_timeout"
@@ -24,6 +26,7 @@ class OutcomeKind(StrEnum):
     BROKEN = "broken"  # Broke or fell silent after the first byte.
     ABANDONED = "abandoned"  # We ended it: the cluster was ejected as unreachable.
     CANCELLED = "cancelled"  # The client left.
+    POOL_FULL = "pool_full"  # As many connections to it as one process may have: says nothing of the cluster.
     LOCAL_SHORTAGE = "local_shortage"  # Our own descriptors or ports ran out: says nothing of the cluster.
 
 

@@ -10,8 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from federation.capacity import belief_liveness, capacity, models_of
+import msgspec
+
+from federation.capacity import belief_liveness, capacity, models_of, pool_of
 from federation.ejection import Cause, State
+from federation.features import with_derived
 from federation.geography import Distances
 from federation.liveness import Liveness
 from federation.model import Belief, HoldKind, Mode, Snapshot
@@ -31,11 +34,12 @@ class Drop(StrEnum):
     UNREACHABLE = "unreachable"
     NO_ROOM = "no_room"
     REGION_NOT_ALLOWED = "region_not_allowed"
+    FEATURE_MISSING = "feature_missing"
+    ELSEWHERE = "elsewhere"  # What the call needs beside its model is at other clusters: a path, what it refers to.
     SLOW_START = "slow_start"
 
 
-@dataclass(frozen=True, slots=True)
-class PoolView:
+class PoolView(msgspec.Struct, frozen=True, gc=False):
     """One model pool of one cluster, as a candidate."""
 
     cluster: str
@@ -48,6 +52,13 @@ class PoolView:
     drop: Drop | None  # Settled for every call until the next tick; None: a candidate.
     in_panic: bool  # Dropped, but it answers: good enough when nobody better is left.
     probed_rtt_ms: float | None  # As this front door's own probes measure it.
+    features: frozenset[str] = frozenset()  # What its servers can do, as declared and as last reported.
+    key: tuple[str, str] = ("", "")  # (cluster, model): by which our own calls are counted.
+    free_of_others: float = 0.0  # Slots less what others have taken.
+
+    def __post_init__(self) -> None:
+        msgspec.structs.force_setattr(self, "key", (self.cluster, self.model))
+        msgspec.structs.force_setattr(self, "free_of_others", self.slots - self.load_of_others)
 
     def load(self, own: int) -> float:
         """Calls there now, as we believe: what others had at the last report, and our own."""
@@ -55,15 +66,14 @@ class PoolView:
 
     def headroom_slots(self, own: int) -> float:
         """Free slots; negative when more calls are there than it runs at once."""
-        return self.slots - self.load_of_others - own
+        return self.free_of_others - own
 
     def saturation(self, own: int) -> float:
         """Load over slots."""
         return self.load(own) / self.slots if self.slots > 0 else float("inf")
 
 
-@dataclass(frozen=True, slots=True)
-class Placed:
+class Placed(msgspec.Struct, frozen=True, gc=False):
     """A pool seen from one origin."""
 
     pool: PoolView
@@ -148,7 +158,16 @@ def _pool_view(belief: Belief, model: str, alive: Liveness, now: float, wall_ms:
         drop=drop,
         in_panic=drop in (Drop.EJECTED, Drop.NOT_READY),
         probed_rtt_ms=None if belief.rtt_s is None else belief.rtt_s * 1000,
+        features=_features(belief, model),
     )
+
+
+def _features(belief: Belief, model: str) -> frozenset[str]:
+    """Also those of a cluster that is not heard from: what its servers can do does not change with that."""
+    declared = belief.spec.models.get(model)
+    reported = pool_of(belief, model)
+    both = (declared.features if declared is not None else ()) + (reported.features if reported is not None else ())
+    return with_derived(both) if both else frozenset()
 
 
 def _drop(belief: Belief, model: str, ready: bool, now: float, wall_ms: float) -> Drop | None:

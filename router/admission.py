@@ -4,10 +4,13 @@ import ipaddress
 from collections.abc import Mapping, Sequence, Set
 
 from federation.geography import nearest_region
-from router.body import BadBody, read_fields
+from router.body import BadBody, Fields, ResponsesFields, read_fields
 from router.call import RANK, Call, Priority, Tenant
+from router.dialect import RESPONSES as _RESPONSES
 from router.edge.heads import RequestHead
 from router.errors import Failure, Kind
+from router.paths import Route
+from router.pieces import Body, Pieces
 
 SESSION_LENGTH_MAX = 256
 DEADLINE_MS_MAX = 24 * 3600 * 1000
@@ -21,9 +24,11 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 def admit(
     *,
-    path: str,
+    route: Route,
+    target: bytes,
     head: RequestHead,
-    body: bytes | bytearray,
+    body: Body,
+    fields: Fields | None = None,
     tenant: Tenant,
     request_id: str,
     origin: str,
@@ -32,24 +37,38 @@ def admit(
 ) -> Call | Failure:
     """The call that a request makes, narrowed to what its tenant may do.
 
+    `fields` is what the body says, where that was read as it came in.
     `residency` maps the name of a class to its regions; `origin` is where the call comes from;
     a region that is not in `known_regions` (None: any is) is a mistake.
     """
     try:
-        fields = read_fields(body)
-        regions = _regions(head.regions, residency, tenant.regions, known_regions)
-        priority = _priority(head.priority, tenant.priority_max)
-        deadline_s = _deadline_s(head.deadline_ms)
+        if fields is None:
+            assert not isinstance(body, Pieces), "what is kept in pieces was read as it came"
+            fields = read_fields(body, stateful=route.dialect is _RESPONSES)
+        regions = tenant.regions
+        if head.regions is not None:
+            regions = _regions(head.regions, residency, regions, known_regions)
+        priority = _UNASKED[tenant.priority_max]
+        if head.priority is not None:
+            priority = _priority(head.priority, tenant.priority_max)
+        deadline_s = None if head.deadline_ms is None else _deadline_s(head.deadline_ms)
+        resume = head.resume is None or _resume(head.resume)
     except BadBody as error:
         return Failure(Kind.BAD_BODY, str(error), error.param)
     except BadHeader as error:
         return Failure(Kind.BAD_HEADER, str(error), error.header)
+    continues = None
+    if isinstance(fields, ResponsesFields):
+        if bytes(fields.conversation) != b"null":
+            message = "Conversations are not kept here: send previous_response_id, or all of the input."
+            return Failure(Kind.BAD_BODY, message, "conversation")
+        continues = fields.previous_response_id
     if tenant.models is not None and fields.model not in tenant.models:
         return Failure(Kind.MODEL_NOT_ALLOWED, f"This key may not use the model '{fields.model}'.", "model")
     session = head.session
     return Call(
         id=request_id,
-        path=path,
+        path=target.partition(b"#")[0].decode("latin-1"),
         model=fields.model,
         origin=origin,
         stream=bool(fields.stream),
@@ -60,6 +79,9 @@ def admit(
         tenant=tenant.name,
         prompt_bytes=len(body),
         tokens_max=fields.tokens_max,
+        resume=resume,
+        clusters=route.clusters,
+        continues=continues,
     )
 
 
@@ -118,6 +140,14 @@ def _deadline_s(value: bytes | None) -> float | None:
             "x-tradewind-deadline-ms", f"x-tradewind-deadline-ms is a whole number of ms, 1 to {DEADLINE_MS_MAX}."
         )
     return int(text) / 1000
+
+
+def _resume(value: bytes) -> bool:
+    """Whether the client lets its stream be gone on with."""
+    text = value.strip().lower()
+    if text not in (b"on", b"off"):
+        raise BadHeader("x-tradewind-resume", "x-tradewind-resume is off, or left out.")
+    return text == b"on"
 
 
 def origin_of(

@@ -36,19 +36,25 @@ from router.api.admin import build_admin
 from router.api.figures import OneProcess
 from router.api.public import build_public
 from router.configuration import Loaded
+from router.edge.accepting import accept_on
 from router.edge.dialer import PoolDialer
 from router.edge.door import FrontDoor
+from router.edge.holders import ResponseHolders
 from router.edge.pool import PoolDirectory
 from router.edge.protocol import EdgeProtocol
+from router.edge.resolver import Resolver
+from router.edge.warming import keep_warm
 from router.listener import BACKLOG, open_ports, say_ready
 from router.metrics import RouterMetrics
-from router.reload import Reloader, known_regions, new_pools, residency_of, resolve_all
+from router.reload import RESOLVED_WITHIN_S, Reloader, known_regions, new_pools, offered_on, residency_of, routes_of
 from router.settings import RouterSettings
+from router.tls import OfferedCertificate
 
 SWEEP_S = 0.1
 CONNECTIONS_S = 1.0
 WATCH_S = 1.0
-RESOLVE_S = 30.0
+RESOLVE_S = 0.25
+WARM_S = 1.0
 
 log = structlog.get_logger()
 
@@ -56,12 +62,13 @@ log = structlog.get_logger()
 class Server(uvicorn.Server):
     """uvicorn's server, less its signal handlers: the app decides when and how it ends."""
 
-    def __init__(self, config: uvicorn.Config) -> None:
+    def __init__(self, config: uvicorn.Config, offered: OfferedCertificate | None = None) -> None:
         super().__init__(config)
+        self.offered = offered
         self.listening = asyncio.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
+        await accept_on(self, sockets or [], self.offered)
         self.listening.set()
 
     @contextmanager
@@ -101,6 +108,8 @@ def build_door(
         keys=loaded.api_keys,
         residency=residency_of(loaded.inventory),
         known_regions=known_regions(loaded),
+        routes=routes_of(loaded.inventory),
+        responses=ResponseHolders(PoolDialer(pools, settings.region, clock)),
         trusted_proxies=[ipaddress.ip_network(network) for network in settings.trusted_proxies],
         metrics=RouterMetrics(registry),
         rng=rng,
@@ -129,25 +138,26 @@ async def serve(loaded: Loaded, reload: Callable[[], Loaded]) -> int:
     main_socket, admin_socket = sockets
     loops = Loops(registry, clock)
     door = build_door(loaded, registry, clock, loops)
-    main = build_main(door)
+    offered = offered_on(loaded, "tls", "admin_tls")
+    main = build_main(door, offered.get("tls"))
     app = build_admin(door, OneProcess(door, registry), loaded.admin_token, version("tradewind"))
-    admin = build_admin_server(app, settings)
+    admin = build_admin_server(app, settings, offered.get("admin_tls"))
+    resolver = Resolver()
+    await resolver.settle(door.pools, RESOLVED_WITHIN_S)
     say_what_is_open(settings, loaded)
     stop, at_once = listen_for_signals()
+    reloader = Reloader(door, loaded, reload, resolver, offered)
     async with asyncio.TaskGroup() as group:
         background = [
             group.create_task(step)
-            for step in (
-                *beside_the_calls(door, main, Reloader(door, loaded, reload), loops),
-                build_prober(door, clock, loops).run(),
-            )
+            for step in (*beside_the_calls(door, main, reloader, loops), build_prober(door, clock, loops).run())
         ]
         admin_task = group.create_task(admin.serve([admin_socket]), name="admin")
         main_task = group.create_task(main.serve([main_socket]), name="main")
         await main.listening.wait()
         await admin.listening.wait()
         settle_memory()
-        say_ready(main_socket, admin_socket)
+        say_ready(main_socket, admin_socket, settings)
         await stop.wait()
         await end_well(door, main, main_task, at_once, settings)
         admin.should_exit = True
@@ -161,14 +171,15 @@ async def serve(loaded: Loaded, reload: Callable[[], Loaded]) -> int:
 # Parts, of which router.workers builds its processes as well.
 
 
-def build_main(door: FrontDoor) -> Server:
+def build_main(door: FrontDoor, offered: OfferedCertificate | None) -> Server:
     """The server of the main port."""
-    return _server(build_public(door, version("tradewind")), door.settings, http=partial(EdgeProtocol, door=door))
+    app = build_public(door, version("tradewind"))
+    return _server(app, door.settings, partial(EdgeProtocol, door=door), offered)
 
 
-def build_admin_server(app: FastAPI, settings: RouterSettings) -> Server:
+def build_admin_server(app: FastAPI, settings: RouterSettings, offered: OfferedCertificate | None) -> Server:
     """The server of the admin port."""
-    return _server(app, settings, http="httptools")
+    return _server(app, settings, "httptools", offered)
 
 
 def build_prober(door: FrontDoor, clock: Clock, loops: Loops) -> Prober:
@@ -188,10 +199,12 @@ def build_prober(door: FrontDoor, clock: Clock, loops: Loops) -> Prober:
 def beside_the_calls(
     door: FrontDoor, main: Server | None, reloader: Reloader, loops: Loops
 ) -> tuple[Coroutine[Any, Any, None], ...]:
-    """The loops that keep a door fresh, probes aside. `main`: None where no calls are taken."""
+    """The loops that keep a door fresh, probes aside. `main`: None where no calls are taken, and none prepared for."""
+    warming = () if main is None else (loops.every("warming", WARM_S, lambda: keep_warm(door)),)
     return (
+        *warming,
         door.feed.run(),
-        loops.every("resolver", RESOLVE_S, lambda: resolve_all(door.pools)),
+        loops.every("resolver", RESOLVE_S, lambda: reloader.resolver.look(door.pools)),
         loops.every("sweep", SWEEP_S, door.sweep),
         loops.every("connections", CONNECTIONS_S, lambda: _check_connections(door, main)),
         loops.every("files", WATCH_S, reloader.look),
@@ -257,7 +270,7 @@ def _check_connections(door: FrontDoor, main: Server | None) -> None:
             connection.check_time(now)
 
 
-def _server(app: Any, settings: RouterSettings, http: Any) -> Server:
+def _server(app: Any, settings: RouterSettings, http: Any, offered: OfferedCertificate | None = None) -> Server:
     config = uvicorn.Config(
         app,
         http=http,
@@ -271,7 +284,7 @@ def _server(app: Any, settings: RouterSettings, http: Any) -> Server:
         timeout_keep_alive=int(settings.timeouts.keep_alive_s),
         backlog=BACKLOG,
     )
-    return Server(config)
+    return Server(config, offered)
 
 
 def say_what_is_open(settings: RouterSettings, loaded: Loaded) -> None:

@@ -25,6 +25,7 @@ LARGE_BYTES = 1024 * 1024
 LARGE_MEMBERS_MAX = 100_000
 
 DECIDED_ON = ("model", "stream", "max_tokens", "max_completion_tokens")
+DECIDED_ON_STATEFUL = (*DECIDED_ON, "previous_response_id", "conversation")
 
 
 class BadBody(ValueError):
@@ -48,23 +49,33 @@ class Fields(msgspec.Struct, frozen=True, gc=False):
         return self.max_tokens if self.max_completion_tokens is None else self.max_completion_tokens
 
 
+class ResponsesFields(Fields, frozen=True, gc=False):
+    """What routing reads of a body that may refer to what a cluster keeps."""
+
+    previous_response_id: str | None = None
+    conversation: msgspec.Raw = msgspec.Raw(b"null")
+
+
 Members = dict[str, msgspec.Raw]
 
 _MEMBERS = msgspec.json.Decoder(Members)
 _FIELDS = msgspec.json.Decoder(Fields)
+_RESPONSES_FIELDS = msgspec.json.Decoder(ResponsesFields)
+_OPTIONAL_TEXT = msgspec.json.Decoder(str | None)
 _TEXT = msgspec.json.Decoder(str)
 _FLAG = msgspec.json.Decoder(bool | None)
 _COUNT = msgspec.json.Decoder(int | None)
 _QUOTED = re.compile(rb'"(?:model|stream|max_(?:completion_)?tokens)"')
+_QUOTED_STATEFUL = re.compile(rb'"(?:model|stream|max_(?:completion_)?tokens|previous_response_id|conversation)"')
 _ESCAPED_LETTER = re.compile(rb"\\u00[4-7]")  # Each letter of our names has a code of this form.
 
 
-def read_fields(body: bytes | bytearray) -> Fields:
-    """The fields of a JSON object. Raises BadBody with a sentence for the client."""
+def read_fields(body: bytes | bytearray, *, stateful: bool = False) -> Fields:
+    """The fields of a JSON object; `stateful`: as ResponsesFields. Raises BadBody with a sentence for the client."""
     if not body:
         raise BadBody("We could not parse the JSON body of your request: it is empty.")
     if len(body) > LARGE_BYTES and body.count(b":") > LARGE_MEMBERS_MAX:
-        return _read_hostile(body)
+        return _read_hostile(body, stateful)
     try:
         members = _MEMBERS.decode(body)
     except msgspec.ValidationError as error:
@@ -73,8 +84,8 @@ def read_fields(body: bytes | bytearray) -> Fields:
         raise BadBody("The request body is nested too deeply.") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BadBody(f"We could not parse the JSON body of your request: {error}.") from None
-    if _bytes_unaccounted(body, members) and not _each_once(body):
-        _strict_pass(body)
+    if _bytes_unaccounted(body, members) and not _each_once(body, stateful):
+        _strict_pass(body, DECIDED_ON_STATEFUL if stateful else DECIDED_ON)
     if not body.isascii():
         try:
             str(body, "utf-8")
@@ -90,21 +101,33 @@ def read_fields(body: bytes | bytearray) -> Fields:
     )
     if not fields.model:
         raise BadBody("You must provide a model parameter.", "model")
-    return fields
+    return _with_state(fields, members) if stateful else fields
 
 
-def _read_hostile(body: bytes | bytearray) -> Fields:
+def _with_state(fields: Fields, members: Members) -> ResponsesFields:
+    name = "previous_response_id"
+    return ResponsesFields(
+        fields.model,
+        fields.stream,
+        fields.max_tokens,
+        fields.max_completion_tokens,
+        _value(members, name, _OPTIONAL_TEXT) if name in members else None,
+        members.get("conversation", msgspec.Raw(b"null")),
+    )
+
+
+def _read_hostile(body: bytes | bytearray, stateful: bool) -> Fields:
     """The fields of a large body with very many colons, in one pass that builds nothing.
 
     What that cannot prove to be unambiguous is refused: nobody's prompt looks like this.
     """
     try:
-        fields = _FIELDS.decode(body)
+        fields: Fields = _RESPONSES_FIELDS.decode(body) if stateful else _FIELDS.decode(body)
         if not body.isascii():
             str(body, "utf-8")
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadBody(f"We could not parse the JSON body of your request: {error}.") from None
-    if not fields.model or not _each_once(body):
+    if not fields.model or not _each_once(body, stateful):
         raise BadBody("The request body is too intricate to be read safely; send fewer members, or name fields once.")
     return fields
 
@@ -133,13 +156,13 @@ def _lowered(text: str) -> str:
     return text[:1].lower() + text[1:]
 
 
-def _each_once(body: bytes | bytearray) -> bool:
+def _each_once(body: bytes | bytearray, stateful: bool) -> bool:
     """Whether every field we decide on stands at most once anywhere, in plain spelling."""
-    found = _QUOTED.findall(body)
+    found = (_QUOTED_STATEFUL if stateful else _QUOTED).findall(body)
     return len(found) == len(set(found)) and _ESCAPED_LETTER.search(body) is None
 
 
-def _strict_pass(body: bytes | bytearray) -> None:
+def _strict_pass(body: bytes | bytearray, decided_on: tuple[str, ...]) -> None:
     """Raise BadBody if a field that we decide on stands twice at the top level."""
     depth_of_pairs: list[list[tuple[str, Any]]] = []
 
@@ -152,6 +175,6 @@ def _strict_pass(body: bytes | bytearray) -> None:
     except (ValueError, RecursionError) as error:
         raise BadBody(f"We could not parse the JSON body of your request: {error}.") from None
     names = [name for name, _ in depth_of_pairs[-1]] if depth_of_pairs else []
-    for name in DECIDED_ON:
+    for name in decided_on:
         if names.count(name) > 1:
             raise BadBody(f"The field '{name}' stands more than once in the request body.", name)

@@ -16,6 +16,7 @@ from typing import Any, Final
 import msgspec
 import yaml
 
+from federation.clock import SystemClock
 from federation.geography import COORDINATES, BadMatrix, Distances
 from federation.inventory import Inventory, KeySource
 from federation.inventory import mistakes as inventory_mistakes
@@ -25,7 +26,8 @@ from router.auth import mistakes as key_mistakes
 from router.document import Document, Unreadable, leaves, nearest, read_bytes, read_text
 from router.setting_rules import mistakes as settings_mistakes
 from router.setting_rules import oddities as settings_oddities
-from router.settings import RouterSettings
+from router.settings import PairSettings, RouterSettings
+from router.tls import ClusterTls, read_cluster_tls, read_offered
 
 PREFIX: Final = "TRADEWIND_"
 NOT_SETTINGS: Final = ("TRADEWIND_ADMIN_URL", "TRADEWIND_ADMIN_TOKEN", "TRADEWIND_API_KEY", "TRADEWIND_TRACEBACK")
@@ -58,7 +60,8 @@ class Loaded:
     distances: Distances
     api_keys: ApiKeys | None = None  # None: no keys file, so that everybody is welcome.
     admin_token: str | None = None
-    tls: ssl.SSLContext | None = None  # For clusters; None: the system's certificates.
+    tls: ClusterTls | None = None  # For clusters; None: the system's certificates.
+    offered: Mapping[str, ssl.SSLContext] = field(default_factory=dict)  # What listeners show: `tls`, `admin_tls`.
     warnings: tuple[str, ...] = ()
     files: Mapping[Path, Signature] = field(default_factory=dict)
 
@@ -133,7 +136,13 @@ def load_router(path: Path, environ: Mapping[str, str]) -> Loaded:
     distances = read_matrix(folder / settings.rtt_file, found) if settings.rtt_file else Distances.prior()
     api_keys = read_keys(folder / settings.keys_file, found) if settings.keys_file else None
     admin_token = read_admin_token(folder / settings.admin_token_file, found) if settings.admin_token_file else None
-    tls = read_authorities(folder / settings.ca_file, found) if settings.ca_file else None
+    now = SystemClock().wall()
+    authorities = folder / settings.ca_file if settings.ca_file else None
+    client = None
+    if settings.client_cert_file is not None and settings.client_key_file is not None:
+        client = folder / settings.client_cert_file, folder / settings.client_key_file
+    tls = read_cluster_tls(authorities, client, now, found)
+    offered = read_all_offered(settings, folder, now, found)
     if inventory is not None and distances is not None:
         regions = [settings.region, *(row.region for row in inventory.clusters)]
         found.warnings.extend(_unplaced(path, regions, distances))
@@ -149,6 +158,7 @@ def load_router(path: Path, environ: Mapping[str, str]) -> Loaded:
         api_keys=api_keys,
         admin_token=admin_token,
         tls=tls,
+        offered=offered,
         warnings=tuple(found.warnings),
         files=found.files,
     )
@@ -271,16 +281,18 @@ def _read_secret(
     return secret
 
 
-def read_authorities(path: Path, found: Findings) -> ssl.SSLContext | None:
-    """What is trusted of clusters, from a file of certificates; None, with the mistake noted, if it is wrong."""
-    text = found.text(path)
-    if text is None:
-        return None
-    try:
-        return ssl.create_default_context(cadata=text)
-    except (ssl.SSLError, ValueError) as error:
-        found.mistakes.append(f"{path}:1: expected certificates in PEM: {error}")
-        return None
+def read_all_offered(
+    settings: RouterSettings, folder: Path, now: float, found: Findings
+) -> Mapping[str, ssl.SSLContext]:
+    """What each listener with TLS shows its clients, by the name of its setting."""
+    offered: dict[str, ssl.SSLContext] = {}
+    for name in ("tls", "admin_tls"):
+        pair: PairSettings | None = getattr(settings, name)
+        if pair is not None:
+            context = read_offered(folder / pair.cert_file, folder / pair.key_file, now, found)
+            if context is not None:
+                offered[name] = context
+    return offered
 
 
 def read_matrix(path: Path, found: Findings) -> Distances | None:

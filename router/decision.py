@@ -1,14 +1,17 @@
 """What a decision is: an order of candidates with a reason, or a refusal with one."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
+
+import msgspec
 
 from federation.view import Drop, Placed
 
 
 class Reason(StrEnum):
     """Why a call was served where it was. The strings stand in `x-tradewind-decision` and in metrics."""
+
+    __hash__ = str.__hash__  # The enumeration's own takes ten times as long.
 
     NEAREST = "nearest"
     AFFINITY = "affinity"
@@ -19,8 +22,7 @@ class Reason(StrEnum):
     PANIC = "panic"
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(msgspec.Struct, frozen=True, gc=False):
     """Candidates, best first; failover takes the next one and does not decide again."""
 
     order: tuple[Placed, ...]
@@ -28,13 +30,12 @@ class Place:
     generation: int
 
 
-@dataclass(frozen=True, slots=True)
-class Refuse:
+class Refuse(msgspec.Struct, frozen=True, gc=False):
     """No candidate at all. `known` says whether any cluster is known to serve the model."""
 
     known: bool
     generation: int
-    drops: Mapping[str, Drop] = field(default_factory=dict)
+    drops: Mapping[str, Drop] = {}
 
 
 Decision = Place | Refuse

@@ -24,9 +24,10 @@ def listen_on(host: str, port: int, flag: str) -> socket.socket:
     return listener
 
 
-def url_of(listener: socket.socket) -> str:
+def url_of(listener: socket.socket, tls: bool = False) -> str:
     host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    scheme = "https" if tls else "http"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 def open_ports(settings: RouterSettings) -> tuple[socket.socket, socket.socket] | None:
@@ -39,6 +40,7 @@ def open_ports(settings: RouterSettings) -> tuple[socket.socket, socket.socket] 
         return None
 
 
-def say_ready(main: socket.socket, admin: socket.socket) -> None:
+def say_ready(main: socket.socket, admin: socket.socket, settings: RouterSettings) -> None:
     """The line that whoever started us waits for."""
-    print(f"ready {json.dumps({'url': url_of(main), 'admin': url_of(admin)})}", flush=True)
+    urls = {"url": url_of(main, settings.tls is not None), "admin": url_of(admin, settings.admin_tls is not None)}
+    print(f"ready {json.dumps(urls)}", flush=True)

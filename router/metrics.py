@@ -58,6 +58,8 @@ class RouterMetrics(Collector):
         self.broken_streams = Counter(
             "tradewind_broken_streams", "Answers that broke after their first byte", registry=registry
         )
+        self._resumes: dict[str, int] = {}
+        self.resume_gap = Distribution(TTFT_BUCKETS)
         self.in_flight = Gauge("tradewind_calls_in_flight", "Calls under way", registry=registry)
         self.upstream_connections = Gauge(
             "tradewind_upstream_connections", "Open connections to a cluster", ["cluster"], registry=registry
@@ -90,6 +92,12 @@ class RouterMetrics(Collector):
     def refused(self, kind: Kind) -> None:
         """An error of ours was sent."""
         self._refused[kind] = self._refused.get(kind, 0) + 1
+
+    def resumed(self, outcome: str, gap_s: float | None = None) -> None:
+        """A stream broke and went on elsewhere, after `gap_s`; or not, for the reason that `outcome` names."""
+        self._resumes[outcome] = self._resumes.get(outcome, 0) + 1
+        if gap_s is not None:
+            self.resume_gap.observe(gap_s)
 
     def decisions(self) -> dict[str, int]:
         """Calls that were placed, by the reason of the decision."""
@@ -125,4 +133,13 @@ class RouterMetrics(Collector):
             "tradewind_overhead_seconds", "Time from a complete request to its first attempt, of one call in 16"
         )
         overhead.add_metric((), self.overhead.buckets(), self.overhead.total_s)
-        yield from (calls, attempts, refused, ttft, interval, decision, overhead)
+        resumes = CounterMetricFamily(
+            "tradewind_resumes", "Streams that broke, by what became of them", labels=["outcome"]
+        )
+        for outcome, count in self._resumes.items():
+            resumes.add_metric((outcome,), count)
+        gap = HistogramMetricFamily(
+            "tradewind_resume_gap_seconds", "Time from the break of a stream to its next event from elsewhere"
+        )
+        gap.add_metric((), self.resume_gap.buckets(), self.resume_gap.total_s)
+        yield from (resumes, gap, calls, attempts, refused, ttft, interval, decision, overhead)

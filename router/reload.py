@@ -4,7 +4,6 @@ What a process is (its ports, its stores, its bounds) stays until it is started 
 """
 
 import asyncio
-import ssl
 from collections.abc import Callable, Mapping
 
 import structlog
@@ -15,7 +14,12 @@ from federation.model import ClusterSpec
 from router.configuration import BadConfiguration, Loaded, WatchedFiles
 from router.edge.door import FrontDoor
 from router.edge.pool import ClusterPool, PoolDirectory
+from router.edge.resolver import Resolver
+from router.paths import Routes, routes
 from router.settings import RouterSettings
+from router.tls import ClusterTls, OfferedCertificate, system_tls
+
+RESOLVED_WITHIN_S = 2.0
 
 log = structlog.get_logger()
 
@@ -23,6 +27,16 @@ log = structlog.get_logger()
 def residency_of(inventory: Inventory) -> Mapping[str, frozenset[str]]:
     """Residency classes as sets of regions."""
     return {name: frozenset(regions) for name, regions in inventory.residency.items()}
+
+
+def routes_of(inventory: Inventory) -> Routes:
+    """The inference paths that are taken: those that all clusters are asked for, and those that some declare."""
+    return routes((row.name, row.paths) for row in inventory.clusters)
+
+
+def offered_on(loaded: Loaded, *ports: str) -> dict[str, OfferedCertificate]:
+    """What a process shows on those of these ports (`tls`, `admin_tls`) that have a certificate."""
+    return {port: OfferedCertificate(loaded.offered[port]) for port in ports if port in loaded.offered}
 
 
 def known_regions(loaded: Loaded) -> frozenset[str]:
@@ -33,19 +47,27 @@ def known_regions(loaded: Loaded) -> frozenset[str]:
 
 
 def new_pools(
-    pools: PoolDirectory, specs: Mapping[str, ClusterSpec], settings: RouterSettings, tls: ssl.SSLContext | None
+    pools: PoolDirectory, specs: Mapping[str, ClusterSpec], settings: RouterSettings, tls: ClusterTls | None
 ) -> PoolDirectory:
-    """A pool for each declared cluster that has none at its endpoint yet."""
+    """A pool for each declared cluster that has none at its endpoint and by its name yet."""
+    fresh = [
+        spec
+        for name, spec in specs.items()
+        if name not in pools or (pools[name].endpoint, pools[name].server_name) != (spec.endpoint, spec.server_name)
+    ]
+    if tls is None and any(spec.endpoint.startswith("https:") for spec in fresh):
+        tls = system_tls()  # Once for all: reading the system's authorities takes its time.
     return {
-        name: ClusterPool(
-            name,
+        spec.name: ClusterPool(
+            spec.name,
             spec.endpoint,
             connect_s=settings.timeouts.connect_s,
             idle_max=settings.edge.idle_connections_max,
+            connections_max=settings.edge.connections_max,
             tls=tls,
+            server_name=spec.server_name,
         )
-        for name, spec in specs.items()
-        if name not in pools or pools[name].endpoint != spec.endpoint
+        for spec in fresh
     }
 
 
@@ -57,16 +79,20 @@ def replace_pools(pools: PoolDirectory, fresh: PoolDirectory, specs: Mapping[str
     pools.update(fresh)
 
 
-async def resolve_all(pools: PoolDirectory) -> None:
-    """Ask DNS for the endpoints that have names."""
-    await asyncio.gather(*(pool.resolve() for pool in list(pools.values())))
-
-
 class Reloader:
     """Reads files again when they change; a mistake in the new ones keeps the old and says so."""
 
-    def __init__(self, door: FrontDoor, loaded: Loaded, reload: Callable[[], Loaded]) -> None:
+    def __init__(
+        self,
+        door: FrontDoor,
+        loaded: Loaded,
+        reload: Callable[[], Loaded],
+        resolver: Resolver,
+        offered: Mapping[str, OfferedCertificate],
+    ) -> None:
         self.door = door
+        self.resolver = resolver
+        self.offered = offered
         self.reload = reload
         self.files = WatchedFiles(loaded.files)
 
@@ -88,14 +114,18 @@ class Reloader:
         self.files = WatchedFiles(renewed.files)
         specs = renewed.inventory.specs()
         fresh = new_pools(door.pools, specs, door.settings, renewed.tls)
-        await resolve_all(fresh)  # Before they are put to use: calls never wait for DNS.
+        await self.resolver.settle(fresh, RESOLVED_WITHIN_S)  # Before they are put to use: calls never wait for DNS.
         for pool in door.pools.values():
             pool.trust(renewed.tls)
         replace_pools(door.pools, fresh, specs)
+        for name, certificate in self.offered.items():
+            if name in renewed.offered:
+                certificate.take(renewed.offered[name])
         door.feed.declare(specs, renewed.heartbeat_keys, renewed.distances)
-        door.residency = residency_of(renewed.inventory)
-        door.known_regions = known_regions(renewed)
+        door.declare(residency_of(renewed.inventory), known_regions(renewed), routes_of(renewed.inventory))
         if (renewed.api_keys is None) == (door.keys is None):
             door.keys = renewed.api_keys  # Whether keys are asked for at all is settled at the start.
         door.metrics.reloads.labels("taken").inc()
+        for warning in renewed.warnings:
+            log.warning("configuration", about=warning)
         log.info("configuration read again", files=names, clusters=len(specs))

@@ -26,6 +26,7 @@ _RETRYABLE = _LOSS | {
     OutcomeKind.NO_ROOM,
     OutcomeKind.MODEL_MISSING,
     OutcomeKind.CREDENTIALS,
+    OutcomeKind.POOL_FULL,  # Not the loss of a cluster: paid for, like a cluster that says it is full.
 }
 
 
@@ -46,7 +47,8 @@ class RetryBudget:
 
     def deposit(self) -> None:
         """An ordinary call came in."""
-        self.tokens = min(self.tokens_max, self.tokens + self.per_call)
+        tokens = self.tokens + self.per_call
+        self.tokens = tokens if tokens < self.tokens_max else self.tokens_max
 
     def take(self) -> bool:
         """Pay for one retry; False if there is nothing left."""

@@ -14,6 +14,8 @@ from router.settings import RouterSettings
 MAY_BE_ZERO: Final = frozenset({"shutdown.lame_duck_s", "shutdown.grace_s", "federation.slow_start_s"})
 WORKERS_MAX: Final = 64  # Each has connections, probes and a feed of its own: beyond that, take another machine.
 _HEADER: Final = re.compile(r"[A-Za-z0-9-]+")
+# As browsers write it: in lower case, with no path and no port that goes without saying.
+_ORIGIN: Final = re.compile(r"(?!http://[^:]*:80$|https://[^:]*:443$)[a-z][a-z0-9+.-]*://[a-z0-9.\[\]:_-]+")
 
 
 def mistakes(settings: RouterSettings) -> Iterator[tuple[str, str]]:
@@ -41,9 +43,23 @@ def mistakes(settings: RouterSettings) -> Iterator[tuple[str, str]]:
             ipaddress.ip_network(network)
         except ValueError as error:
             yield f"trusted_proxies.{index}", f"{error}; expected a network like 10.0.0.0/8"
+    for index, origin in enumerate(settings.cors_origins):
+        if origin == "*" and len(settings.cors_origins) > 1:
+            yield f"cors_origins.{index}", "'*' lets every page call; name it alone, or name origins only"
+        elif origin != "*" and not _ORIGIN.fullmatch(origin):
+            yield f"cors_origins.{index}", f"{origin!r} is no origin; expected one like https://app.example.com, or '*'"
     header = settings.client_region_header
     if header is not None and not _HEADER.fullmatch(header):
         yield "client_region_header", f"{header!r} is no header name; expected one like x-client-region"
+    if (settings.client_cert_file is None) != (settings.client_key_file is None):
+        given, missing = ("client_cert_file", "client_key_file")[:: 1 if settings.client_cert_file else -1]
+        yield given, f"a certificate and its key go together; give {missing}, too"
+    edge = settings.edge
+    if not 0 <= edge.warm_connections <= min(edge.idle_connections_max, edge.connections_max):
+        yield (
+            "edge.warm_connections",
+            f"{edge.warm_connections}; expected 0 or more, and no more than idle_connections_max and connections_max",
+        )
     yield from _bounds(settings, "")
 
 

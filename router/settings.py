@@ -13,6 +13,7 @@ class TimeoutSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     connect_s: float = 1.0  # Three round trips of the longest way there is.
     first_byte_s: float = 300.0  # A long prompt in a full queue; a dead cluster is found by probes long before.
     idle_s: float = 120.0  # Between two bytes of an answer.
+    comment_s: float = 15.0  # A stream that is quiet for longer gets a comment, so that no hop gives up on it.
     total_s: float = 3600.0  # The longest answer anyone waits for.
     body_s: float = 30.0  # For a client to send its request.
     keep_alive_s: float = 650.0  # Above the 600 s for which cloud load balancers keep connections to us.
@@ -23,10 +24,14 @@ class EdgeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """Bounds on what one client, or all together, may take."""
 
     body_bytes_max: int = 32 * 1024 * 1024  # Images inline in a prompt; files have a path of their own.
+    upload_bytes_max: int = 200 * 1024 * 1024  # Files in forms: almost two hours of uncompressed speech at 16 kHz.
     buffered_bytes_max: int = 1024 * 1024 * 1024  # Bodies of all calls in flight together.
+    kept_bytes_max: int = 256 * 1024 * 1024  # Of all streams together, to go on with them when they break.
     headers_bytes_max: int = 64 * 1024
     headers_max: int = 100
     idle_connections_max: int = 1024  # Kept open to each cluster.
+    connections_max: int = 10_000  # To each cluster, idle or not; well below the 28,000 ports towards one address.
+    warm_connections: int = 2  # At rest for each cluster, so that a call after a quiet time need not wait for TLS.
     calls_max: int = 20_000  # In flight in one process; beyond it 503.
 
 
@@ -48,6 +53,13 @@ class FederationSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     slow_start_s: float = 10.0
 
 
+class PairSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A certificate and its key, both PEM; the certificate first, then those between it and the authority."""
+
+    cert_file: str
+    key_file: str
+
+
 class RouterSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A front door."""
 
@@ -62,8 +74,13 @@ class RouterSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     keys_file: str | None = None  # Hashed API keys; without it the front door listens on loopback only.
     rtt_file: str | None = None  # A measured matrix; without it distances are a prior.
     ca_file: str | None = None  # PEM of the authorities that sign the clusters' certificates; else the system's.
+    client_cert_file: str | None = None  # Who we are to clusters that ask; with the next one, or not at all.
+    client_key_file: str | None = None
+    tls: PairSettings | None = None  # For the main port; without it a load balancer in front must end TLS.
+    admin_tls: PairSettings | None = None  # For the admin port, which has other clients: it may name the same files.
     client_region_header: str | None = None  # Set by the load balancer: a region, or "latitude,longitude".
     trusted_proxies: tuple[str, ...] = ()  # Networks whose client_region_header is believed.
+    cors_origins: tuple[str, ...] = ()  # Web pages that may call from a browser, or "*"; by default none may.
     seed: int | None = None
     workers: int = 1  # Processes that share the main port; one for each core given to the front door.
     timeouts: TimeoutSettings = TimeoutSettings()

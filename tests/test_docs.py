@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +21,7 @@ from router.errors import TABLE
 from router.metrics import RouterMetrics
 from router.settings import RouterSettings
 from router.workers.metrics import WorkerMetrics
+from tests.edge.authority import Authority
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), ROOT / "infra/README.md"]
@@ -74,12 +76,17 @@ def test_links_lead_somewhere(page: Path) -> None:
             assert (page.parent / target).exists(), f"{page}: {target}"
 
 
-@pytest.mark.parametrize("name", ["serve.yaml", "inventory.yaml", "agent.yaml"])
-def test_the_example_configuration_passes_the_check(name: str) -> None:
+@pytest.mark.parametrize("name", ["serve.yaml", "inventory.yaml", "agent.yaml", "serve-tls.yaml", "inventory-tls.yaml"])
+def test_the_example_configuration_passes_the_check(name: str, tmp_path: Path) -> None:
     keys = {
         f"HEARTBEAT_KEY_{cluster}": "0" * 64 for cluster in ("US_CENTRAL1_A", "EUROPE_WEST4_A", "ASIA_NORTHEAST1_A")
     }
-    command = [sys.executable, "-m", "router.cli.main", "check", str(ROOT / "infra/examples" / name)]
+    examples = shutil.copytree(ROOT / "infra/examples", tmp_path / "examples")
+    authority = Authority()
+    (examples / "clusters-ca.pem").write_text(authority.pem)
+    for stem in ("door", "front-door"):
+        authority.issue(f"{stem}.test").write(examples, stem)
+    command = [sys.executable, "-m", "router.cli.main", "check", str(examples / name)]
     done = subprocess.run(command, env={**os.environ, **keys}, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr + done.stdout
     assert "warning" not in done.stderr + done.stdout

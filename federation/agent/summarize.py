@@ -16,13 +16,12 @@ from dataclasses import dataclass, replace
 
 from federation.agent.exposition import Engine, Figures
 from federation.agent.facts import ServerFacts
+from federation.features import CONTINUE_FINAL_MESSAGE, NO_METRICS, STOP_WITHHELD
 from federation.model import ModelPool
 from federation.wire import ADAPTERS_MAX, CALLS_MAX, NAME_LENGTH_MAX, POOLS_MAX, REPLICAS_MAX, TOKENS_PER_S_MAX
 
 SLOTS_PER_REPLICA = 256  # vLLM's max_num_seqs on current accelerators, if nothing else is configured.
 RATE_MEMORY_S = 10.0  # A change of rate is seen to two thirds after this long.
-CONTINUE_FINAL_MESSAGE = "continue_final_message"
-NO_METRICS = "no_metrics"
 
 _CONTINUING = frozenset({Engine.VLLM, Engine.SGLANG})
 
@@ -207,6 +206,8 @@ def _features(shares: Sequence[_Share], rules: PoolRules) -> tuple[str, ...]:
     features = set(rules.features)
     if shares and all(share.facts.page is not None and share.facts.page.engine in _CONTINUING for share in shares):
         features.add(CONTINUE_FINAL_MESSAGE)
+    if shares and all(share.facts.page is not None and share.facts.page.engine is Engine.VLLM for share in shares):
+        features.add(STOP_WITHHELD)
     if any(share.figures is None for share in shares):
         features.add(NO_METRICS)
     return tuple(sorted(features))

@@ -6,16 +6,18 @@ its own; they end together. A client that leaves takes all of them out of the en
 
 from array import array
 from base64 import b64encode
+from collections.abc import Callable
 from collections.abc import Sequence as Listed
-from hashlib import blake2b
+from typing import Any
 
 import msgspec
 
 from federation.lab.answer import Answer
 from federation.lab.batching import Sequence
 from federation.lab.engine import Engine
-from federation.lab.frames import DONE, Head, Usage, text_json, usage, with_usage
+from federation.lab.frames import Frames, Usage, usage, with_usage
 from federation.lab.http_protocol import Exchange
+from federation.lab.vectors import embedding
 
 
 class Call:
@@ -48,6 +50,12 @@ class Call:
         """All choices are over."""
         raise NotImplementedError
 
+    def said(self) -> tuple[list[tuple[str, str, str | None]], Usage]:
+        """What all choices say, and what it took."""
+        answers = [choice.answer for choice in self.choices if choice.answer]
+        used = self.usage(sum(answer.tokens for answer in answers))
+        return [(answer.text, answer.finish_reason, answer.stop_reason) for answer in answers], used
+
     def usage(self, completion_tokens: int) -> Usage:
         cached = sum({c.prompt: c.sequence.cached_tokens for c in self.choices if c.is_first_of_prompt}.values())
         return usage(self._prompt_tokens, completion_tokens, cached)
@@ -76,15 +84,15 @@ class Choice:
 class WholeCall(Call):
     """Answers when the last choice is over."""
 
-    def __init__(self, exchange: Exchange, engine: Engine, prompt_tokens: int, head: Head) -> None:
+    def __init__(
+        self, exchange: Exchange, engine: Engine, prompt_tokens: int, frames: Frames, media_type: bytes
+    ) -> None:
         super().__init__(exchange, engine, prompt_tokens)
-        self._head = head
+        self._frames = frames
+        self._media_type = media_type
 
     def complete(self) -> None:
-        answers = [choice.answer for choice in self.choices if choice.answer]
-        used = self.usage(sum(answer.tokens for answer in answers))
-        choices = [(answer.text, answer.finish_reason, answer.stop_reason) for answer in answers]
-        self.exchange.respond(200, self._head.whole(choices, used))
+        self.exchange.respond(200, self._frames.whole(*self.said()), self._media_type)
 
 
 class StreamedCall(Call):
@@ -95,14 +103,12 @@ class StreamedCall(Call):
         exchange: Exchange,
         engine: Engine,
         prompt_tokens: int,
-        head: Head,
-        include_usage: bool,
+        frames: Frames,
         continuous_usage: bool,
     ) -> None:
         super().__init__(exchange, engine, prompt_tokens)
-        self.head = head
+        self.frames = frames
         self.continuous_usage = continuous_usage
-        self._include_usage = include_usage
 
     def begin(self, choices: Listed["Choice"]) -> None:
         # As vLLM's: the head comes when the call is accepted, long before the first token of a queued one.
@@ -114,16 +120,12 @@ class StreamedCall(Call):
         self.abandon()
 
     def complete(self) -> None:
-        tail = DONE
-        if self._include_usage:
-            tokens = sum(choice.answer.tokens for choice in self.choices if choice.answer)
-            tail = self.head.event([], self.usage(tokens)) + DONE
-        self.exchange.write(tail)
+        self.exchange.write(self.frames.tail(*self.said()))
         self.exchange.end()
 
 
 class StreamedChoice(Choice):
-    """Writes its own events. `opening` comes before the first one, for chat the event that names the role."""
+    """Writes its own events, what opens them before the first."""
 
     wants_tokens = True
 
@@ -135,7 +137,6 @@ class StreamedChoice(Choice):
         prompt: int,
         is_first: bool,
         index: int,
-        opening: bytes,
         cut_after: int | None,
     ) -> None:
         super().__init__(call, sequence, answer, prompt, is_first)
@@ -144,9 +145,9 @@ class StreamedChoice(Choice):
         self._ends = answer
         self._index = index
         self._sent = 0
-        self._opening = opening
+        self._opening = call.frames.opening(index)
         self._cut_after = cut_after
-        self._before, self._after = call.head.token_frame(index)
+        self._event_of = call.frames.writer(index)
 
     def progressed(self, generated: int) -> None:
         # The last token is held for the event that says why the answer ends.
@@ -159,7 +160,7 @@ class StreamedChoice(Choice):
             text = self._visible[sent] if upto - sent == 1 else "".join(self._visible[sent:upto])
             self._sent = upto
             if text:
-                event = self._before + text_json(text) + self._after
+                event = self._event_of(text)
                 if self._streamed.continuous_usage:
                     event = with_usage(event, self._streamed.usage(upto))
                 self._write(event)
@@ -175,13 +176,14 @@ class StreamedChoice(Choice):
         self._sent = answer.tokens
         used = self._streamed.usage(answer.tokens) if self._streamed.continuous_usage else None
         text = "".join(answer.visible[sent:])
-        self._write(self._streamed.head.last_event(self._index, text, answer.finish_reason, answer.stop_reason, used))
+        self._write(self._streamed.frames.last_event(self._index, text, answer.finish_reason, answer.stop_reason, used))
         return super().finished()
 
     def _write(self, event: bytes) -> None:
         if self._opening:
             event, self._opening = self._opening + event, b""
-        self._streamed.exchange.write(event)
+        if event:
+            self._streamed.exchange.write(event)
 
 
 class EmbeddingCall(Call):
@@ -206,15 +208,14 @@ class EmbeddingCall(Call):
         self.exchange.respond(200, msgspec.json.encode(body))
 
 
-def embedding(text: str, size: int) -> list[float]:
-    """`size` numbers, a function of the text, whose squares sum to 1."""
-    key = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=32).digest()
-    numbers: list[float] = []
-    row = 0
-    while len(numbers) < size:
-        digest = blake2b(row.to_bytes(4, "big"), key=key).digest()
-        numbers.extend(int.from_bytes(digest[at : at + 4], "big") / 2**31 - 1.0 for at in range(0, 64, 4))
-        row += 1
-    del numbers[size:]
-    length = sum(number * number for number in numbers) ** 0.5 or 1.0
-    return [number / length for number in numbers]
+class PromptsCall(Call):
+    """An answer that is a function of prompts alone, when all of them are computed."""
+
+    def __init__(
+        self, exchange: Exchange, engine: Engine, prompt_tokens: int, answer: Callable[[int], dict[str, Any]]
+    ) -> None:
+        super().__init__(exchange, engine, prompt_tokens)
+        self._answer = answer
+
+    def complete(self) -> None:
+        self.exchange.respond(200, msgspec.json.encode(self._answer(self._prompt_tokens)))

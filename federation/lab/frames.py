@@ -3,8 +3,8 @@
 A stream's events differ in one string, so all around it is encoded once a choice.
 """
 
-from collections.abc import Sequence
-from typing import Any, Final
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Protocol
 
 import msgspec
 
@@ -12,6 +12,32 @@ DONE: Final = b"data: [DONE]\n\n"
 _encode: Final = msgspec.json.encode
 
 Usage = dict[str, Any]
+Choice = tuple[str, str, str | None]
+"""A text, its finish reason, and the stop string that ended it."""
+
+
+class Frames(Protocol):
+    """One answer in the form of one API: whole, or as the events of a stream in this order."""
+
+    def whole(self, choices: Sequence[Choice], used: Usage) -> bytes: ...
+
+    def opening(self, index: int) -> bytes:
+        """What comes before the first token of a choice."""
+        ...
+
+    def writer(self, index: int) -> Callable[[str], bytes]:
+        """Makes the event of a token from its text."""
+        ...
+
+    def last_event(
+        self, index: int, text: str, finish_reason: str, stop_reason: str | None, used: Usage | None
+    ) -> bytes:
+        """The end of a choice, with the last of its text."""
+        ...
+
+    def tail(self, choices: Sequence[Choice], used: Usage) -> bytes:
+        """The end of the stream."""
+        ...
 
 
 def usage(prompt_tokens: int, completion_tokens: int, cached_tokens: int) -> Usage:
@@ -30,12 +56,22 @@ def error_body(status: int, message: str, param: str | None = None) -> bytes:
     return _encode({"error": {"message": message, "type": kind, "param": param, "code": status}})
 
 
+def plain_event(fields: dict[str, Any]) -> bytes:
+    return b"data: " + _encode(fields) + b"\n\n"
+
+
+def named_event(name: str, **fields: Any) -> bytes:
+    """As Anthropic's and the Responses API's streams have them: the name also stands in the data."""
+    return b"event: %b\n%b" % (name.encode(), plain_event({"type": name} | fields))
+
+
 class Head:
-    """What every part of one answer repeats. `created` in seconds since 1970."""
+    """Chat and completions: what every part of one answer repeats. `created` in seconds since 1970."""
 
-    __slots__ = ("_chat", "_created", "_id", "_model")
+    __slots__ = ("_chat", "_created", "_id", "_include_usage", "_model")
 
-    def __init__(self, chat: bool, call_id: str, created: int, model: str) -> None:
+    def __init__(self, chat: bool, call_id: str, created: int, model: str, include_usage: bool = False) -> None:
+        self._include_usage = include_usage  # in a stream, as an event of its own
         self._chat = chat
         self._id = call_id
         self._created = created
@@ -51,7 +87,7 @@ class Head:
         fields = self._fields(streamed=True) | {"choices": choices}
         if used is not None:
             fields["usage"] = used
-        return b"data: " + _encode(fields) + b"\n\n"
+        return plain_event(fields)
 
     def role_event(self, index: int) -> bytes:
         delta = {"role": "assistant", "content": ""}
@@ -71,8 +107,17 @@ class Head:
         before, _, after = whole.rpartition(b'""')
         return before, after
 
-    def whole(self, choices: Sequence[tuple[str, str, str | None]], used: Usage) -> bytes:
-        """All choices, each a text, a finish reason and a stop reason."""
+    def opening(self, index: int) -> bytes:
+        return self.role_event(index) if self._chat else b""
+
+    def writer(self, index: int) -> Callable[[str], bytes]:
+        before, after = self.token_frame(index)
+        return lambda text: before + _encode(text) + after
+
+    def tail(self, choices: Sequence[Choice], used: Usage) -> bytes:
+        return self.event([], used) + DONE if self._include_usage else DONE
+
+    def whole(self, choices: Sequence[Choice], used: Usage) -> bytes:
         listed = []
         for index, (text, finish_reason, stop_reason) in enumerate(choices):
             said: dict[str, Any] = (

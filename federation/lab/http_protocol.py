@@ -12,7 +12,10 @@ from typing import Final, cast
 
 import httptools
 
+from federation.lab.recording import Recording
+
 MAX_BODY_BYTES: Final = 16 * 2**20
+MAX_FILE_BYTES: Final = 256 * 2**20  # of a body that holds a file; it is not kept
 MAX_HEAD_BYTES: Final = 64 * 2**10
 MAX_PIPELINED: Final = 16
 MAX_UNSENT_BYTES: Final = 2**20  # of a stream that its reader does not take; then the connection is reset
@@ -25,7 +28,9 @@ class Exchange:
     """One request, complete with its body, and the verbs that answer it: `respond`, or `begin_stream`, `write` any
     number of times and `end`; `cut` and `reset` break off. After `gone` all verbs do nothing."""
 
-    __slots__ = ("_chunked", "_protocol", "body", "gone", "headers", "keep_alive", "method", "on_gone", "path")
+    __slots__ = (
+        "_chunked", "_protocol", "body", "gone", "headers", "keep_alive", "method", "on_gone", "path", "recording",
+    )  # fmt: skip
 
     def __init__(self, protocol: "HttpProtocol") -> None:
         self._protocol = protocol
@@ -34,6 +39,7 @@ class Exchange:
         self.path = ""
         self.headers: dict[bytes, bytes] = {}  # names in lower case
         self.body = b""
+        self.recording: Recording | None = None  # instead of a body, for one that holds a file
         self.keep_alive = True
         self.gone = False
         self.on_gone: Callable[[], object] | None = None  # called once, if the client leaves before the end
@@ -175,17 +181,25 @@ class HttpProtocol(asyncio.Protocol):
         length = self._reading.headers.get(b"content-length", b"0")
         if self._parser.should_upgrade():
             self._refuse(400, b"no upgrades here")  # the parser would lose the body
-        elif length.isdigit() and int(length) > MAX_BODY_BYTES:
-            self._refuse(413, b"the body is larger than %d bytes" % MAX_BODY_BYTES)
+            return
+        if self._reading.headers.get(b"content-type", b"")[:10].lower() == b"multipart/":
+            self._reading.recording = Recording(self._reading.headers[b"content-type"])
+        if length.isdigit() and int(length) > self._max_bytes():
+            self._refuse(413, b"the body is larger than %d bytes" % self._max_bytes())
         elif self._reading.headers.get(b"expect", b"").lower() == b"100-continue" and not self._answering:
             self.send(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_body(self, body: bytes) -> None:
         self._body_bytes += len(body)
-        if self._body_bytes > MAX_BODY_BYTES:
-            self._refuse(413, b"the body is larger than %d bytes" % MAX_BODY_BYTES)
+        if self._body_bytes > self._max_bytes():
+            self._refuse(413, b"the body is larger than %d bytes" % self._max_bytes())
+        elif self._reading is not None and self._reading.recording is not None:
+            self._reading.recording.feed(body)
         elif not self._refused:
             self._body.append(body)
+
+    def _max_bytes(self) -> int:
+        return MAX_BODY_BYTES if self._reading is None or self._reading.recording is None else MAX_FILE_BYTES
 
     def on_message_complete(self) -> None:
         exchange, self._reading = self._reading, None

@@ -25,11 +25,13 @@ from federation.lab.faults import Faults, read_faults
 from federation.lab.frames import error_body
 from federation.lab.http_protocol import Exchange, Handle
 from federation.lab.intake import Intake
+from federation.lab.messages import CountRequest, messages_error
 from federation.lab.presets import SMALL
-from federation.lab.request import BadRequest, TokenizeRequest, read
-from federation.lab.text import token_id
+from federation.lab.request import BadRequest, DetokenizeRequest, TokenizeRequest, read
+from federation.lab.text import piece_of, token_id
 
 ORIGIN_HEADER: Final = b"x-tradewind-origin"
+RESPONSE_PATH: Final = "/v1/responses/"
 METRICS_TYPE: Final = b"text/plain; version=0.0.4; charset=utf-8"
 DEFAULT_MODEL: Final = "emulated-8b"
 _LAST_WORDS_S: Final = 0.02  # for the answer to a request to die
@@ -68,7 +70,7 @@ class ModelServer:
     def __init__(self, settings: ModelServerSettings, wall: Callable[[], float]) -> None:
         self._settings = settings
         self._rng = Random(settings.seed)
-        self._intake = Intake(self._rng, wall)
+        self._intake = Intake(self._rng, Random(f"{settings.cluster} {settings.seed} {wall()}"), wall)
         self._faults = Faults()
         self._engines: list[Engine] = []
         self._next_engine = 0  # where the search for the least outstanding begins, so that ties take turns
@@ -82,11 +84,18 @@ class ModelServer:
             ("POST", "/v1/chat/completions"): self._intake.chat,
             ("POST", "/v1/completions"): self._intake.completion,
             ("POST", "/v1/embeddings"): self._intake.embedding,
+            ("POST", "/v1/messages"): self._intake.message,
+            ("POST", "/v1/responses"): self._intake.response,
+            ("POST", "/v1/rerank"): self._intake.rerank,
+            ("POST", "/v1/score"): self._intake.score,
+            ("POST", "/v1/audio/transcriptions"): self._intake.transcription,
         }
         self._show = {
             ("GET", "/health"): self._health,
             ("GET", "/v1/models"): self._models,
             ("POST", "/tokenize"): self._tokenize,
+            ("POST", "/detokenize"): self._detokenize,
+            ("POST", "/v1/messages/count_tokens"): self._count_tokens,
             ("GET", "/metrics"): self._metrics,
         }
 
@@ -153,19 +162,22 @@ class ModelServer:
                 raise BadRequest("each replica has metrics of its own, on its own port", status=404)
             elif route in self._show:
                 self._show[route](exchange, engines)
+            elif exchange.path.startswith(RESPONSE_PATH):
+                self._stored_response(exchange)
             elif any(exchange.path == path for _, path in (*self._serve, *self._show)):
                 raise BadRequest("Method Not Allowed", status=405)
             else:
                 raise BadRequest("Not Found", status=404)
         except BadRequest as error:
-            exchange.respond(error.status, error_body(error.status, str(error), error.param))
+            exchange.respond(error.status, _told(exchange.path, error))
 
     def _infer(self, exchange: Exchange, route: tuple[str, str], engines: list[Engine]) -> None:
         faults = self._faults
         if faults.refuses_call(self._rng):
             retry = faults.retry_after_s
             extra = () if retry is None else ((b"retry-after", b"%d" % retry),)
-            exchange.respond(faults.status, error_body(faults.status, "an asked-for fault"), extra=extra)
+            fault = BadRequest("an asked-for fault", status=faults.status)
+            exchange.respond(faults.status, _told(exchange.path, fault), extra=extra)
             return
         self._serve[route](exchange, partial(self._pick, engines), faults)
 
@@ -196,6 +208,25 @@ class ModelServer:
         tokens = [token_id(piece) for piece in request.pieces()]
         length = engine.replica.spec.max_model_tokens
         exchange.respond(200, msgspec.json.encode({"count": len(tokens), "max_model_len": length, "tokens": tokens}))
+
+    def _detokenize(self, exchange: Exchange, engines: list[Engine]) -> None:
+        request = read(exchange.body, DetokenizeRequest)
+        self._pick(engines, request.model)
+        exchange.respond(200, msgspec.json.encode({"prompt": "".join(map(piece_of, request.tokens))}))
+
+    def _count_tokens(self, exchange: Exchange, engines: list[Engine]) -> None:
+        request = read(exchange.body, CountRequest)
+        self._pick(engines, request.model)
+        exchange.respond(200, msgspec.json.encode({"input_tokens": request.tokens()}))
+
+    def _stored_response(self, exchange: Exchange) -> None:
+        response_id = exchange.path.removeprefix(RESPONSE_PATH)
+        if exchange.method == "GET":
+            exchange.respond(200, self._intake.responses.get(response_id).body)
+        elif exchange.method == "DELETE":
+            exchange.respond(200, self._intake.responses.delete(response_id))
+        else:
+            raise BadRequest("Method Not Allowed", status=405)
 
     def _metrics(self, exchange: Exchange, engines: list[Engine]) -> None:
         exchange.respond(200, "".join(engine.page() for engine in engines).encode(), METRICS_TYPE)
@@ -250,3 +281,10 @@ class ModelServer:
             exchange.respond(200, msgspec.json.encode(faults))
             if faults.die:
                 asyncio.get_running_loop().call_later(_LAST_WORDS_S, os._exit, 1)
+
+
+def _told(path: str, error: BadRequest) -> bytes:
+    """The error in the shape of the API that was called."""
+    if path.startswith("/v1/messages"):
+        return messages_error(error.status, str(error))
+    return error_body(error.status, str(error), error.param)

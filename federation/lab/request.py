@@ -110,6 +110,11 @@ class EmbeddingRequest(msgspec.Struct, kw_only=True):
         return texts_of(self.input, "input")
 
 
+class DetokenizeRequest(msgspec.Struct, kw_only=True):
+    tokens: list[int]
+    model: str | None = None
+
+
 class TokenizeRequest(msgspec.Struct, kw_only=True):
     model: str | None = None
     prompt: str | None = None
@@ -160,7 +165,7 @@ def _text_of_ids(ids: list[int]) -> str:
     return "".join(f" {number}" for number in ids)
 
 
-Request = TypeVar("Request", ChatRequest, CompletionRequest, EmbeddingRequest, TokenizeRequest)
+Request = TypeVar("Request", bound=msgspec.Struct)
 
 
 def read(body: bytes, form: type[Request]) -> Request:

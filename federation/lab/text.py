@@ -62,6 +62,16 @@ def token_id(piece: str) -> int:
     return crc32(piece.encode("utf-8", "surrogatepass")) % _TOKEN_IDS
 
 
+_PIECES_BY_ID: Final = {token_id(piece.removeprefix(" ")): piece.removeprefix(" ") for piece in VOCABULARY} | {
+    token_id(piece): piece for piece in VOCABULARY
+}
+
+
+def piece_of(number: int) -> str:
+    """A piece that has this number; one of ours if it can be."""
+    return _PIECES_BY_ID.get(number, f"<{number}>")
+
+
 def block_hashes(pieces: Sequence[str], block_tokens: int) -> tuple[bytes, ...]:
     """A hash for each full block, of everything up to its end; equal prefixes give equal leading hashes."""
     chain = blake2b(digest_size=8)

@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from federation.model import Drain
 from router.api.figures import Figures
-from router.api.problems import speak_openai
+from router.api.problems import speak_dialects
 from router.api.status import status_of
 from router.call import Call
 from router.edge.door import FrontDoor
@@ -35,7 +35,7 @@ class DrainRequest(BaseModel):
 def build_admin(door: FrontDoor, figures: Figures, token: str | None, version: str) -> FastAPI:
     """The app on the admin port. Without a token it answers loopback only (the caller sees to that)."""
     app = FastAPI(title="Tradewind admin", version=version, redoc_url=None)
-    speak_openai(app)
+    speak_dialects(app)
 
     @app.get("/metrics", summary="Prometheus metrics", response_class=PlainTextResponse)
     async def metrics() -> Response:

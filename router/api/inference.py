@@ -7,29 +7,20 @@ from starlette.responses import Response
 
 from router.edge.asgi import AsgiCall, Receive, Scope, Send
 from router.edge.door import FrontDoor
-from router.edge.protocol import INFERENCE_PATHS
+from router.paths import Form, Route
 
-_SUMMARIES = {
-    "/v1/chat/completions": "Chat completion, streamed or not",
-    "/v1/completions": "Text completion, streamed or not",
-    "/v1/embeddings": "Embeddings",
-}
+_MEDIA_TYPES = {Form.JSON: "application/json", Form.MULTIPART: "multipart/form-data"}
 
-_BODY: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {
-                "schema": {
-                    "type": "object",
-                    "required": ["model"],
-                    "properties": {"model": {"type": "string"}, "stream": {"type": "boolean"}},
-                    "additionalProperties": True,
-                }
-            }
-        },
+
+def _body(form: Form) -> dict[str, Any]:
+    """What we ask of a body; everything else is the model server's."""
+    schema = {
+        "type": "object",
+        "required": ["model"],
+        "properties": {"model": {"type": "string"}, "stream": {"type": "boolean"}},
+        "additionalProperties": True,
     }
-}
+    return {"requestBody": {"required": True, "content": {_MEDIA_TYPES[form]: {"schema": schema}}}}
 
 
 class _CallResponse(Response):
@@ -44,21 +35,24 @@ class _CallResponse(Response):
 
 
 def inference_routes(door: FrontDoor) -> APIRouter:
-    """One route for each path that the edge takes."""
+    """One route for each path that the edge takes; what is declared later, only the edge takes."""
     routes = APIRouter(tags=["inference"])
-
-    async def endpoint(request: Request) -> Response:
-        return _CallResponse(AsgiCall(door, request.url.path))
-
-    for path in INFERENCE_PATHS.values():
-        routes.add_api_route(
-            path,
-            endpoint,
-            methods=["POST"],
-            name=path.removeprefix("/v1/"),
-            summary=_SUMMARIES[path],
-            description="The body goes to the model server byte for byte; fields we do not know pass through.",
-            openapi_extra=_BODY,
-            response_class=Response,
-        )
+    for route in door.routes.values():
+        _add(routes, door, route)
     return routes
+
+
+def _add(routes: APIRouter, door: FrontDoor, route: Route) -> None:
+    async def endpoint(request: Request) -> Response:
+        return _CallResponse(AsgiCall(door, route))
+
+    routes.add_api_route(
+        route.path,
+        endpoint,
+        methods=["POST"],
+        name=route.path.strip("/"),
+        summary=route.summary,
+        description="The body goes to the model server byte for byte; fields we do not know pass through.",
+        openapi_extra=_body(route.form),
+        response_class=Response,
+    )

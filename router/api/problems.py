@@ -1,4 +1,4 @@
-"""FastAPI's own refusals, in the shape that OpenAI's clients read."""
+"""FastAPI's own refusals, in the shape that the clients of each API read."""
 
 import structlog
 from fastapi import FastAPI, Request
@@ -7,22 +7,26 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from router.dialect import told, told_headers
 from router.edge.heads import is_request_id
-from router.errors import TABLE, Failure, Kind, error_body, error_headers
+from router.errors import TABLE, Failure, Kind
+from router.paths import dialect_of
 
 log = structlog.get_logger()
 
 _BY_STATUS = {row.status: kind for kind, row in reversed(TABLE.items())}
 
 
-def failure_response(failure: Failure) -> Response:
-    """An error object with its headers."""
-    headers = {name.decode(): value.decode() for name, value in error_headers(failure)}
-    return Response(error_body(failure), failure.row.status, headers)
+def failure_response(failure: Failure, path: str, request_id: bytes | None = None) -> Response:
+    """An error object with its headers, as the clients that ask for such a path read it."""
+    dialect = dialect_of(path)
+    known_as = request_id if request_id is not None and is_request_id(request_id) else None
+    headers = {name.decode(): value.decode() for name, value in told_headers(failure, dialect, known_as)}
+    return Response(told(failure, dialect, known_as), failure.row.status, headers)
 
 
-def speak_openai(app: FastAPI) -> None:
-    """Every error of this app leaves as an OpenAI error object; none shows a traceback."""
+def speak_dialects(app: FastAPI) -> None:
+    """Every error of this app leaves as an error object of the API it was asked by; none shows a traceback."""
 
     @app.exception_handler(HTTPException)
     async def _http(request: Request, error: HTTPException) -> Response:
@@ -30,7 +34,7 @@ def speak_openai(app: FastAPI) -> None:
         if error.status_code == 404:
             kind = Kind.NOT_FOUND
         message = f"{request.method} {request.url.path}: {error.detail}"
-        response = failure_response(Failure(kind, message))
+        response = failure_response(Failure(kind, message), request.url.path, _request_id(request.scope))
         response.status_code = error.status_code
         for name, value in (error.headers or {}).items():
             response.headers[name] = value
@@ -40,9 +44,15 @@ def speak_openai(app: FastAPI) -> None:
     async def _invalid(request: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"][1:]) or None
-        return failure_response(Failure(Kind.BAD_BODY, f"{where or 'request'}: {first['msg']}", where))
+        failure = Failure(Kind.BAD_BODY, f"{where or 'request'}: {first['msg']}", where)
+        return failure_response(failure, request.url.path, _request_id(request.scope))
 
     app.add_middleware(_Internal)
+
+
+def _request_id(scope: Scope) -> bytes | None:
+    found: bytes | None = dict(scope["headers"]).get(b"x-request-id")
+    return found
 
 
 class _Internal:
@@ -54,7 +64,7 @@ class _Internal:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         began = False
 
-        given = dict(scope["headers"]).get(b"x-request-id") if scope["type"] == "http" else None
+        given = _request_id(scope) if scope["type"] == "http" else None
 
         async def watched(message: Message) -> None:
             nonlocal began
@@ -71,4 +81,4 @@ class _Internal:
             log.exception("request failed", path=scope.get("path"))
             if not began:
                 failure = Failure(Kind.INTERNAL, "The front door failed; this is our fault.")
-                await failure_response(failure)(scope, receive, send)
+                await failure_response(failure, scope.get("path", ""), given)(scope, receive, send)

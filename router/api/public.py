@@ -6,8 +6,9 @@ from fastapi import APIRouter, Depends, FastAPI, Request
 from starlette.responses import JSONResponse, Response
 
 from federation.view import Drop
+from router.api.cross_origin import CrossOrigin
 from router.api.inference import inference_routes
-from router.api.problems import failure_response, speak_openai
+from router.api.problems import failure_response, speak_dialects
 from router.call import Tenant
 from router.edge.door import FrontDoor
 from router.edge.heads import RequestHead
@@ -28,14 +29,16 @@ def build_public(door: FrontDoor, version: str) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,  # A redirect would be built from the Host header, and lead out of TLS.
     )
-    speak_openai(app)
+    speak_dialects(app)
+    if door.cors is not None:
+        app.add_middleware(CrossOrigin, cors=door.cors)
     app.include_router(inference_routes(door))
     app.include_router(_models(door))
     app.include_router(_health(door))
 
     @app.exception_handler(_Refused)
     async def _refused(request: Request, error: _Refused) -> Response:
-        return failure_response(error.failure)
+        return failure_response(error.failure, request.url.path)
 
     return app
 

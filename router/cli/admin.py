@@ -1,6 +1,7 @@
 """How commands ask a running front door: its admin API over HTTP, with a token. Speaks HTTP through httpx."""
 
 import os
+import ssl
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -64,7 +65,9 @@ class Admin:
         token = find_token(url, environ)
         headers = {"authorization": f"Bearer {token}"} if token else {}
         timeout = httpx.Timeout(ANSWER_S, connect=CONNECT_S)
-        self._client = httpx.Client(base_url=self.url, headers=headers, timeout=timeout, trust_env=False)
+        # The system's authorities, or those of SSL_CERT_FILE; and nothing else of the environment.
+        verify = ssl.create_default_context() if parts.scheme == "https" else True
+        self._client = httpx.Client(base_url=self.url, headers=headers, timeout=timeout, trust_env=False, verify=verify)
         self._had_token = bool(token)
 
     def __enter__(self) -> "Admin":
@@ -96,7 +99,11 @@ class Admin:
 
         try:
             answer = self._client.request(method, path, params=params, json=body)
-        except httpx.ConnectError:
+        except httpx.ConnectError as error:
+            if "CERTIFICATE_VERIFY_FAILED" in str(error):
+                raise click.ClickException(
+                    f"the certificate of {self.url} is not believed; name the file of its authority in SSL_CERT_FILE"
+                ) from None
             raise click.ClickException(
                 f"no front door answers at {self.url}; start one with `tradewind up` or give --url"
             ) from None

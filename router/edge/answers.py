@@ -53,6 +53,12 @@ def retry_after_s(headers: Sequence[tuple[bytes, bytes]]) -> float | None:
     return None
 
 
+def is_event_stream(headers: Sequence[tuple[bytes, bytes]]) -> bool:
+    """Whether an answer's body is a stream of server-sent events."""
+    content_type = header(headers, b"content-type")
+    return content_type is not None and content_type[:17].lower() == b"text/event-stream"
+
+
 def header(headers: Sequence[tuple[bytes, bytes]], wanted: bytes) -> bytes | None:
     """The first value of a header, by its lower-case name."""
     for name, value in headers:

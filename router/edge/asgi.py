@@ -9,15 +9,23 @@ from collections import deque
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
+from router.body import BadBody, Fields
 from router.edge.door import FrontDoor
 from router.edge.exchange import Exchange, State
 from router.edge.heads import BadHead, Headers, RequestHead, is_request_id
+from router.edge.intake import bad_form, begin_form
+from router.edge.upload import let_go
 from router.errors import Failure, Kind
+from router.form import FormBody
+from router.paths import Form, Route
+from router.pieces import Pieces
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
+
+Whole = tuple[bytes | Pieces, Fields | None]  # A body, and what it says if that was read as it came.
 
 HIGH_WATER_BYTES = 64 * 1024
 LOW_WATER_BYTES = 16 * 1024
@@ -26,9 +34,9 @@ LOW_WATER_BYTES = 16 * 1024
 class AsgiCall:
     """Takes one request's body from ASGI, runs its exchange, sends the answer."""
 
-    def __init__(self, door: FrontDoor, path: str) -> None:
+    def __init__(self, door: FrontDoor, route: Route) -> None:
         self.door = door
-        self.path = path
+        self.route = route
         self._out: deque[Message] = deque()
         self._out_bytes = 0
         self._paused = False
@@ -37,6 +45,7 @@ class AsgiCall:
         self._aborted = False
         self._exchange: Exchange | None = None
         self._buffered = 0
+        self._taken: Pieces | None = None  # Of a form: kept here too, so that it is let go slowly.
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """An ASGI application for one request."""
@@ -46,17 +55,20 @@ class AsgiCall:
         except BadHead as error:
             head, failure = RequestHead(forwarded=b""), Failure(Kind.BAD_HTTP, str(error))
         given = head.request_id
-        request_id = given.decode("ascii") if given is not None and is_request_id(given) else self.door.request_id()
-        exchange = self._exchange = Exchange(self.door, self, head, request_id)
+        request_id = given if given is not None and is_request_id(given) else self.door.request_id()
+        exchange = self._exchange = Exchange(self.door, self, head, request_id, self.route)
         try:
-            body = failure or self.door.no_place_for(int(head.content_length or 0)) or await self._body(receive)
+            failure = failure or self.door.unreadable(head)
+            failure = failure or self.door.no_place_for(int(head.content_length or 0), self.route.form)
+            body = failure or await self._taken_in(head, scope["headers"], receive)
             if body is None:
                 return
             if isinstance(body, Failure):
-                exchange.refuse(body)
+                exchange.fail(body)
             else:
                 client = scope.get("client")
-                exchange.begin(self.path, body, client is not None and self.door.trusts(client[0]))
+                trusted = client is not None and self.door.trusts(client[0])
+                exchange.begin(_target(self.route, scope), body[0], trusted, body[1])
             watcher = asyncio.get_running_loop().create_task(self._watch(receive))
             try:
                 await self._send_all(send)
@@ -67,10 +79,20 @@ class AsgiCall:
             if exchange.state is not State.DONE:
                 exchange.client_gone()
 
-    async def _body(self, receive: Receive) -> bytes | Failure | None:
-        """The whole body; a Failure as soon as it is too large; None if the client left."""
+    async def _taken_in(self, head: RequestHead, headers: Headers, receive: Receive) -> Whole | Failure | None:
+        """The whole body, and what it says if that was read as it came; None if the client left."""
+        form = begin_form(self.door, head, headers) if self.route.form is Form.MULTIPART else None
+        if isinstance(form, Failure):
+            return form
+        self._taken = None if form is None else form.pieces
+        try:
+            return await self._body(receive, form)
+        except BadBody as error:
+            return bad_form(error)
+
+    async def _body(self, receive: Receive, form: FormBody | None) -> Whole | Failure | None:
+        """A Failure as soon as it is too large. Raises BadBody for a form that cannot be read."""
         door = self.door
-        bounds = door.settings.edge
         chunks: list[bytes] = []
         while True:
             message = await receive()
@@ -79,13 +101,20 @@ class AsgiCall:
             chunk = message.get("body", b"")
             self._buffered += len(chunk)
             door.buffered_bytes += len(chunk)
-            if self._buffered > bounds.body_bytes_max or door.buffered_bytes > bounds.buffered_bytes_max:
-                return door.too_large(self._buffered)
-            chunks.append(chunk)
+            kind = self.route.form
+            if self._buffered > door.bytes_max(kind) or door.buffered_bytes > door.settings.edge.buffered_bytes_max:
+                return door.too_large(self._buffered, kind)
+            if form is None:
+                chunks.append(chunk)
+            else:
+                form.take(chunk)
             if not message.get("more_body", False):
-                return b"".join(chunks)
+                return (b"".join(chunks), None) if form is None else (form.pieces, form.finish())
 
     def _forget_body(self) -> None:
+        taken, self._taken = self._taken, None
+        if taken is not None:
+            let_go(taken)
         self.door.buffered_bytes -= self._buffered
         self._buffered = 0
 
@@ -117,10 +146,11 @@ class AsgiCall:
 
     # Downstream
 
-    def send_head(self, status: int, headers: Headers, length: int | None) -> None:
+    def send_head(self, status: int, lines: bytes, length: int | None) -> None:
         self._forget_body()  # The exchange needs it no more either.
+        headers = [tuple(line.split(b": ", 1)) for line in lines.split(b"\r\n") if line]
         if length is not None:
-            headers = [*headers, (b"content-length", b"%d" % length)]
+            headers.append((b"content-length", b"%d" % length))
         self._out.append({"type": "http.response.start", "status": status, "headers": headers})
         self._wake.set()
 
@@ -132,6 +162,11 @@ class AsgiCall:
             self._exchange.pause()
         self._wake.set()
 
+    def send_whole(self, status: int, lines: bytes, body: bytes) -> None:
+        self.send_head(status, lines, len(body))
+        self.send_body(body)
+        self.finish()
+
     def finish(self) -> None:
         self._finished = True
         self._wake.set()
@@ -139,6 +174,12 @@ class AsgiCall:
     def abort(self) -> None:
         self._aborted = True
         self._wake.set()
+
+
+def _target(route: Route, scope: Scope) -> bytes:
+    """Path and query, as the client wrote them."""
+    query: bytes = scope.get("query_string", b"")
+    return b"%s?%s" % (route.path.encode(), query) if query else route.path.encode()
 
 
 def _framed(headers: list[tuple[bytes, bytes]]) -> Headers:

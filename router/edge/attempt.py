@@ -7,6 +7,7 @@ from federation.view import Placed
 from router.edge.heads import Headers
 from router.edge.pool import ClusterPool
 from router.edge.upstream import UpstreamConnection
+from router.pieces import Body
 
 
 class AttemptOwner(Protocol):
@@ -18,6 +19,10 @@ class AttemptOwner(Protocol):
 
     def attempt_end(self) -> None: ...
 
+    def attempt_whole(self, headers: Headers, lines: bytes, body: bytes) -> None:
+        """See upstream.Taker.on_whole."""
+        ...
+
     def attempt_failed(self, kind: OutcomeKind) -> None: ...
 
 
@@ -27,7 +32,7 @@ class Attempt:
     __slots__ = ("_body", "_head", "_owner", "_pool", "_reused", "began_at", "connection", "over", "placed")
 
     def __init__(
-        self, owner: AttemptOwner, placed: Placed, pool: ClusterPool, head: bytes, body: bytes, began_at: float
+        self, owner: AttemptOwner, placed: Placed, pool: ClusterPool, head: bytes, body: Body, began_at: float
     ) -> None:
         self._owner = owner
         self._pool = pool
@@ -41,7 +46,8 @@ class Attempt:
 
     def begin(self) -> None:
         """Get a connection and send."""
-        self._pool.acquire(self)
+        if not self.over:  # It may have had to wait for its turn.
+            self._pool.acquire(self)
 
     def end(self) -> None:
         """We want no more of it: the upstream request is aborted unless its answer is complete."""
@@ -75,6 +81,11 @@ class Attempt:
         self.over = True
         self.connection = None
         self._owner.attempt_end()
+
+    def on_whole(self, headers: Headers, lines: bytes, body: bytes) -> None:
+        self.over = True
+        self.connection = None
+        self._owner.attempt_whole(headers, lines, body)
 
     def on_failed(self, kind: OutcomeKind) -> None:
         connection, self.connection = self.connection, None

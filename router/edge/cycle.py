@@ -7,10 +7,15 @@ The head waits for the first bytes of the body, so that both leave in one write.
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from router.edge.door import FrontDoor
+from router.body import BadBody
 from router.edge.exchange import Exchange, State
-from router.edge.heads import BadHead, Headers, RequestHead, is_request_id
+from router.edge.heads import Headers, RequestHead, is_request_id, lines_of
+from router.edge.intake import BYTES_PER_S_MIN, TURN_BYTES, bad_form, begin_form
+from router.edge.upload import let_go
 from router.errors import Failure, Kind
+from router.form import FormBody
+from router.paths import Form, Route
+from router.pieces import Pieces
 
 if TYPE_CHECKING:
     from router.edge.protocol import EdgeProtocol
@@ -21,6 +26,7 @@ STATUS_LINES = {
     for status in range(200, 600)
 }
 
+_MULTIPART = Form.MULTIPART  # Looking a member up costs more than the comparison.
 PIECES_MAX = 512  # Of a body, kept apart: a piece of two bytes takes thirty to keep.
 
 
@@ -43,12 +49,14 @@ class EdgeCycle:
         "_body",
         "_buffered",
         "_chunked",
+        "_form",
         "_head",
         "_http10",
         "_pieces",
         "_protocol",
         "_request",
         "_started",
+        "_taken",
         "began_at",
         "body",
         "body_failure",
@@ -58,14 +66,26 @@ class EdgeCycle:
         "keep_alive",
         "message_event",
         "more_body",
-        "path",
         "response_complete",
         "response_started",
+        "route",
+        "target",
     )
 
-    def __init__(self, protocol: "EdgeProtocol", door: FrontDoor, path: str, headers: Headers, *, http10: bool) -> None:
+    def __init__(
+        self,
+        protocol: "EdgeProtocol",
+        route: Route,
+        target: bytes,
+        request: RequestHead,
+        failure: Failure | None = None,
+        *,
+        http10: bool = False,
+    ) -> None:
+        door = protocol.door
         self.door = door
-        self.path = path
+        self.route = route
+        self.target = target  # Path and query, as the client wrote them.
         self.response_complete = False
         self.response_started = False
         self.keep_alive = not http10
@@ -82,18 +102,15 @@ class EdgeCycle:
         self._chunked = False
         self._head = b""
         self._http10 = http10
-        failure: Failure | None = None
-        try:
-            request = door.reader.read(headers)
-        except BadHead as error:
-            request = RequestHead(forwarded=b"")
-            failure = Failure(Kind.BAD_HTTP, str(error))
+        self._form: FormBody | None = None
+        self._taken: Pieces | None = None  # Of a form: kept here too, so that it is let go slowly.
         self._request = request
         given = request.request_id
-        request_id = given.decode("ascii") if given is not None and is_request_id(given) else door.request_id()
-        self.exchange = Exchange(door, self, request, request_id)
+        request_id = given if given is not None and is_request_id(given) else door.request_id()
+        self.exchange = Exchange(door, self, request, request_id, route)
         if failure is None:
-            failure = door.no_place_for(int(request.content_length or 0))
+            failure = door.unreadable(request) if request.content_encoding is not None else None
+            failure = failure or door.no_place_for(int(request.content_length or 0), route.form)
         self.body_failure = failure
 
     @property
@@ -102,6 +119,17 @@ class EdgeCycle:
         return self._request.chunked
 
     # The request.
+
+    def expect_form(self, headers: Headers) -> None:
+        """The body is a form, which is read as it comes in."""
+        if self.body_failure is not None:
+            return
+        form = begin_form(self.door, self._request, headers)
+        if isinstance(form, Failure):
+            self.body_failure = form
+        else:
+            self._form = form
+            self._taken = form.pieces
 
     def start(self) -> None:
         """Its turn on the connection has come."""
@@ -114,6 +142,17 @@ class EdgeCycle:
         else:
             self._protocol.continue_if_expected()
 
+    def start_whole(self, body: bytes) -> None:
+        """Its turn has come, and all of it is here."""
+        self._started = True
+        self.more_body = False
+        if self.body_failure is not None:
+            self._refuse(self.body_failure)
+            return
+        self._buffered = len(body)
+        self.door.buffered_bytes += len(body)
+        self.exchange.begin(self.target, body, self._protocol.peer_is_trusted)
+
     def take(self, chunk: bytes) -> None:
         """Bytes of the body."""
         if self.response_complete or self.body_failure is not None:
@@ -121,14 +160,26 @@ class EdgeCycle:
         door = self.door
         self._buffered += len(chunk)
         door.buffered_bytes += len(chunk)
-        bounds = door.settings.edge
-        if self._buffered > bounds.body_bytes_max or door.buffered_bytes > bounds.buffered_bytes_max:
-            self.fail(door.too_large(self._buffered))
+        form = self.route.form
+        if self._buffered > door.bytes_max(form) or door.buffered_bytes > door.settings.edge.buffered_bytes_max:
+            self.fail(door.too_large(self._buffered, form))
+            return
+        if self._form is not None:
+            self._take_form(self._form, chunk)
             return
         self._pieces.append(chunk)
         if len(self._pieces) == PIECES_MAX:
             self._body.append(b"".join(self._pieces))
             self._pieces.clear()
+
+    def _take_form(self, form: FormBody, chunk: bytes) -> None:
+        try:
+            form.take(chunk)
+        except BadBody as error:
+            self.fail(bad_form(error))
+            return
+        if self._buffered // TURN_BYTES != (self._buffered - len(chunk)) // TURN_BYTES:
+            self._protocol.breathe()
 
     def fail(self, failure: Failure) -> None:
         """The rest of the body is not wanted: say why, at once or when the turn of this request comes."""
@@ -146,27 +197,46 @@ class EdgeCycle:
             self._begin()
 
     def _begin(self) -> None:
+        if self._form is not None:
+            self._begin_with(self._form)
+            return
         chunks = [*self._body, *self._pieces] if self._body else self._pieces
         body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
         self._body = []
         self._pieces = []
-        self.exchange.begin(self.path, body, self._protocol.peer_is_trusted)
+        self.exchange.begin(self.target, body, self._protocol.peer_is_trusted)
+
+    def _begin_with(self, form: FormBody) -> None:
+        self._form = None
+        try:
+            fields = form.finish()
+        except BadBody as error:
+            self.exchange.fail(bad_form(error))
+            return
+        self.exchange.begin(self.target, form.pieces, self._protocol.peer_is_trusted, fields)
 
     def _refuse(self, failure: Failure) -> None:
         """Answer before the body is complete; the rest of it is read and thrown away, and nothing after it taken."""
         self.keep_alive = False
-        self.exchange.refuse(failure)
+        self.exchange.fail(failure)
 
     def _forget_body(self) -> None:
         if self._buffered:
             self._body = []
             self._pieces = []
+            self._form = None
+            if self._taken is not None:
+                let_go(self._taken)
+                self._taken = None
             self.door.buffered_bytes -= self._buffered
             self._buffered = 0
 
     def check_time(self, now: float) -> None:
         """A client that sends its body too slowly."""
-        if self._started and self.more_body and now - self.began_at > self.door.settings.timeouts.body_s:
+        limit_s = self.door.settings.timeouts.body_s
+        if self._form is not None:
+            limit_s += self._buffered / BYTES_PER_S_MIN
+        if self._started and self.more_body and now - self.began_at > limit_s:
             self.fail(Failure(Kind.REQUEST_TIMEOUT, "The request body did not arrive in time."))
 
     def client_gone(self) -> None:
@@ -178,23 +248,35 @@ class EdgeCycle:
 
     # Downstream: what the exchange sends.
 
-    def send_head(self, status: int, headers: Headers, length: int | None) -> None:
-        self.response_started = True
-        self._forget_body()  # The exchange needs it no more either.
-        parts = [STATUS_LINES[status]]
-        for name, value in headers:
-            parts.append(b"%s: %s\r\n" % (name, value))
+    def send_head(self, status: int, lines: bytes, length: int | None) -> None:
         if length is not None:
-            parts.append(b"content-length: %d\r\n" % length)
+            framing = b"content-length: %d\r\n" % length
         elif self._http10:
             self.keep_alive = False
+            framing = b""
         else:
             self._chunked = True
-            parts.append(b"transfer-encoding: chunked\r\n")
-        if self.door.lame_duck:
+            framing = b"transfer-encoding: chunked\r\n"
+        self._head = self._head_of(status, lines, framing)
+
+    def _head_of(self, status: int, lines: bytes, framing: bytes) -> bytes:
+        door = self.door
+        self.response_started = True
+        if self._buffered:
+            self._forget_body()  # The exchange needs it no more either.
+        if door.cors is not None:
+            lines += lines_of(door.cors.answer(self._request.web_origin))
+        if door.lame_duck:
             self.keep_alive = False
-        parts.append(b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n")
-        self._head = b"".join(parts)
+        end = b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n"
+        return b"".join((STATUS_LINES[status], lines, framing, end))
+
+    def send_whole(self, status: int, lines: bytes, body: bytes) -> None:
+        head = self._head_of(status, lines, b"content-length: %d\r\n" % len(body))
+        self.response_complete = True
+        if not self.disconnected:
+            self._protocol.transport.write(head + body)
+            self._protocol.answered(self)
 
     def send_body(self, chunk: bytes) -> None:
         if self.disconnected or not chunk:

@@ -46,12 +46,16 @@ class ProbeTaker:
         self.connection = None
         self._settle(self.status)
 
+    def on_whole(self, headers: Sequence[tuple[bytes, bytes]], lines: bytes, body: bytes) -> None:
+        self.connection = None
+        self._settle(200)
+
     def on_failed(self, kind: OutcomeKind) -> None:
         connection, self.connection = self.connection, None
         if self.reused and connection is not None and not connection.answered and self.wanted:
             # A resting connection was closed under us: that says nothing of the cluster. Once more, on a new one.
             self.reused = False
-            self.pool.acquire(self, fresh=True)
+            self.pool.acquire(self, fresh=True, bounded=False)
         elif kind is OutcomeKind.LOCAL_SHORTAGE:
             if not self.settled.done():
                 self.settled.set_exception(ProbeNotSent())
@@ -85,7 +89,7 @@ class PoolDialer:
         settled: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
         taker = ProbeTaker(pool, path, self.origin, settled)
         started = self.clock.monotonic()
-        pool.acquire(taker)
+        pool.acquire(taker, bounded=False)
         try:
             async with asyncio.timeout(timeout_s):
                 status = await settled

@@ -3,6 +3,7 @@
 One per process. Nothing in here waits; the loops that keep it fresh live in router.app.
 """
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from random import Random
 from typing import TYPE_CHECKING
@@ -15,14 +16,20 @@ from federation.view import Drop, Placed
 from router.admission import Network, is_trusted, origin_of
 from router.auth import ApiKeys
 from router.call import ANONYMOUS, Call, Tenant
+from router.cors import Cors
+from router.decision import Reason
 from router.edge.heads import HeadReader, RequestHead
+from router.edge.holders import ResponseHolders
+from router.edge.plain_requests import PlainRequests
 from router.edge.pool import PoolDirectory
 from router.errors import Failure, Kind
 from router.metrics import RouterMetrics
+from router.paths import Form, Routes
+from router.resume.budget import Pace, ResumeBudget
 from router.retry import RetryBudget
 from router.settings import RouterSettings
 
-_SERVED = OutcomeKind.SERVED  # Looking a member up costs more than the comparison.
+_SERVED, _JSON = OutcomeKind.SERVED, Form.JSON  # Looking a member up costs more than the comparison.
 
 if TYPE_CHECKING:
     from router.edge.exchange import Exchange
@@ -30,6 +37,9 @@ if TYPE_CHECKING:
 FEED_AGE_S_MAX = 10.0
 MEASURED_MASK = 15
 TELL_AGAIN_S = 10.0
+ORIGINS_REMEMBERED_MAX = 4096
+HEARD_S = 0.5  # A stream that brought something within so long is alive.
+ENCODING_LENGTH_TOLD = 64
 
 log = structlog.get_logger()
 
@@ -47,6 +57,8 @@ class FrontDoor:
         keys: ApiKeys | None,
         residency: Mapping[str, frozenset[str]],
         known_regions: frozenset[str],
+        routes: Routes,
+        responses: ResponseHolders,
         trusted_proxies: Sequence[Network],
         metrics: RouterMetrics,
         rng: Random,
@@ -60,27 +72,48 @@ class FrontDoor:
         self.keys = keys  # None: anyone may call; then we listen on loopback only.
         self.residency = residency
         self.known_regions = known_regions
+        self.responses = responses
         self.trusted_proxies = trusted_proxies
         self.metrics = metrics
         self.rng = rng
         self.now = now
         self.wall = wall
         self.budget = RetryBudget()
+        self.resumes = ResumeBudget(refilled_at=now())
+        self.pace = Pace()
         self.reader = HeadReader(settings.client_region_header)
+        self.cors = Cors(settings.cors_origins) if settings.cors_origins else None  # None: no page may read answers.
+        self.routes = routes
+        self.plain = PlainRequests(self.reader, routes, settings.edge.headers_max)
         self.active: set[Exchange] = set()
         self.buffered_bytes = 0
+        self.kept_bytes = 0  # Of streams that can be gone on with.
         self.started_at = now()
         self.lame_duck = False  # We are about to end: answers say `Connection: close`.
         self._requests = 0
         self._calls = 0
-        self._request_prefix = f"{rng.getrandbits(64):016x}"
+        self._request_prefix = b"req_%016x" % rng.getrandbits(64)
+        self._origins: dict[bytes, str] = {}
+        self._marks: dict[tuple[str, str, Reason, int], bytes] = {}
         self._credentials_alarmed: set[str] = set()
         self._shortage_told_at = float("-inf")
 
-    def request_id(self) -> str:
+    def request_id(self) -> bytes:
         """A new id: unlike any other of this process or another."""
         self._requests += 1
-        return f"req_{self._request_prefix}{self._requests:08x}"
+        return b"%s%08x" % (self._request_prefix, self._requests)
+
+    def marks(self, placed: Placed, reason: Reason, attempts: int) -> bytes:
+        """The headers that tell a client where it was served, and why there."""
+        pool = placed.pool
+        key = (pool.cluster, pool.region, reason, attempts)
+        marks = self._marks.get(key)
+        if marks is None:
+            marks = self._marks[key] = (
+                b"x-tradewind-cluster: %s\r\nx-tradewind-region: %s\r\n"
+                b"x-tradewind-decision: %s\r\nx-tradewind-attempts: %d\r\n"
+            ) % (pool.cluster.encode(), pool.region.encode(), reason.encode(), attempts)
+        return marks
 
     def measures(self) -> bool:
         """Whether this call's own costs are measured: one in 16 is."""
@@ -102,7 +135,24 @@ class FrontDoor:
 
     def origin_of(self, head: RequestHead, peer_is_trusted: bool) -> str:
         """The region a call comes from."""
-        return origin_of(head.client_region, peer_is_trusted, self.settings.region, self.known_regions)
+        if head.client_region is None or not peer_is_trusted:
+            return self.settings.region
+        return self._origins.get(head.client_region) or self._origin(head.client_region)
+
+    def _origin(self, client_region: bytes) -> str:
+        origin = origin_of(client_region, True, self.settings.region, self.known_regions)
+        if len(self._origins) >= ORIGINS_REMEMBERED_MAX:
+            self._origins.clear()
+        self._origins[client_region] = origin
+        return origin
+
+    def declare(self, residency: Mapping[str, frozenset[str]], known_regions: frozenset[str], routes: Routes) -> None:
+        """What the inventory says of regions and paths, as read anew."""
+        self.residency = residency
+        self.known_regions = known_regions
+        self.routes = routes
+        self.plain = PlainRequests(self.reader, routes, self.settings.edge.headers_max)
+        self._origins.clear()
 
     def trusts(self, address: str) -> bool:
         """Whether a peer's word on where its client is counts."""
@@ -117,26 +167,44 @@ class FrontDoor:
 
     # Bounds.
 
-    def no_place_for(self, length: int) -> Failure | None:
+    def unreadable(self, head: RequestHead) -> Failure | None:
+        """Why a body cannot be read, and so not be routed; None if it can."""
+        encoding = head.content_encoding
+        if encoding is None or encoding.strip().lower() in (b"identity", b""):
+            return None
+        told = encoding.decode("latin-1")[:ENCODING_LENGTH_TOLD]
+        return Failure(
+            Kind.ENCODED_BODY,
+            f"Content-Encoding '{told}' is not taken; send the body as plain JSON.",
+            "content-encoding",
+        )
+
+    def no_place_for(self, length: int, form: Form = Form.JSON) -> Failure | None:
         """Why a call with a body of so many bytes (0: not known yet) is not taken in; None if it is."""
         edge = self.settings.edge
-        if length > edge.body_bytes_max or self.buffered_bytes + length > edge.buffered_bytes_max:
-            return self.too_large(length)
+        if length > self.bytes_max(form) or self.buffered_bytes + length > edge.buffered_bytes_max:
+            return self.too_large(length, form)
         if len(self.active) >= edge.calls_max:
             return Failure(Kind.TOO_BUSY, "This front door has too many calls in flight; try again.")
         return None
 
-    def too_large(self, length: int) -> Failure:
+    def may_keep(self, length: int) -> bool:
+        """Whether so many bytes more may be kept for streams that might break."""
+        return self.kept_bytes + length <= self.settings.edge.kept_bytes_max
+
+    def bytes_max(self, form: Form) -> int:
+        """How large a body of a form may be."""
+        edge = self.settings.edge
+        return edge.body_bytes_max if form is _JSON else edge.upload_bytes_max
+
+    def too_large(self, length: int, form: Form = Form.JSON) -> Failure:
         """The error for a body of so many bytes: too many for anyone, or for now."""
-        limit = self.settings.edge.body_bytes_max
+        limit = self.bytes_max(form)
         if length > limit:
             return Failure(Kind.BODY_TOO_LARGE, f"The request body is larger than {limit} bytes.")
         return Failure(Kind.TOO_BUSY, "This front door holds too many request bodies; try again.")
 
     # Calls under way.
-
-    def enter(self, exchange: "Exchange") -> None:
-        self.active.add(exchange)
 
     def leave(self, exchange: "Exchange") -> None:
         self.active.discard(exchange)
@@ -155,7 +223,7 @@ class FrontDoor:
         return False
 
     def attempt_began(self, placed: Placed) -> None:
-        key = (placed.pool.cluster, placed.pool.model)
+        key = placed.pool.key
         self.in_flight[key] = self.in_flight.get(key, 0) + 1
 
     def attempt_ended(
@@ -163,7 +231,7 @@ class FrontDoor:
     ) -> None:
         """One attempt is over, however it went."""
         pool = placed.pool
-        key = (pool.cluster, pool.model)
+        key = pool.key
         left = self.in_flight.get(key, 0) - 1
         if left > 0:
             self.in_flight[key] = left
@@ -198,6 +266,10 @@ class FrontDoor:
 
     # What the loops do to calls.
 
+    def later(self, wait_s: float, do: Callable[[], None]) -> None:
+        """Do something in a while."""
+        asyncio.get_running_loop().call_later(wait_s, do)
+
     def cluster_unreachable(self, cluster: str) -> None:
         """Probes or connections say that nobody is there: calls that wait there go elsewhere now."""
         waiting = [exchange for exchange in self.active if exchange.waits_at == cluster]
@@ -212,9 +284,19 @@ class FrontDoor:
         """End what has taken too long, and note which clusters are heard from. A few times a second."""
         now = self.now()
         self._each(list(self.active), lambda exchange: exchange.check_time(now))
+        gone = self.feed.unreachable()
+        silent: list[Exchange] = []
         for exchange in self.active:
-            if now - exchange.heard_at < 0.5 and (cluster := exchange.relays_from) is not None:
+            cluster = exchange.relays_from
+            if cluster is None:
+                continue
+            if now - exchange.heard_at < HEARD_S:
                 self.feed.heard_from(cluster)
+            elif cluster in gone and exchange.can_resume:
+                silent.append(exchange)
+        if silent:
+            log.info("silent streams go on elsewhere", clusters=sorted(gone), calls=len(silent))
+            self._each(silent, lambda exchange: exchange.abandon())
 
     def cut_all(self) -> None:
         """The grace period is over: end every call, honestly."""
@@ -226,5 +308,5 @@ class FrontDoor:
             try:
                 do(exchange)
             except Exception:
-                log.exception("call could not be ended", request_id=exchange.request_id)
+                log.exception("call could not be ended", request_id=exchange.request_id.decode("latin-1"))
                 self.active.discard(exchange)

@@ -6,42 +6,56 @@
                 (WAITING, in the waiting room, will stand here)
                            │ candidates, best first
                      ┌─────▼──────┐   failed, and another may be tried
-                     │ ATTEMPTING │◄─────────────────────────┐
-                     └─────┬──────┘                          │
-                           │ head of a good answer           │
-                     ┌─────▼──────┐                          │
-                     │  HOLDING   │──broke, nothing was sent─┘
-                     └─────┬──────┘   (HEDGING will race a second attempt up to here)
-                           │ first event, or the whole of a short answer: head goes out
-                     ┌─────▼──────┐
-                     │  RELAYING  │──upstream broke──► error event ───────► DONE
-                     └─────┬──────┘   (RESUMING will continue elsewhere from here)
+                     │ ATTEMPTING │◄─────────────────────────┬─────────────┐
+                     └─────┬──────┘                          │             │
+                           │ head of a good answer           │             │
+                     ┌─────▼──────┐                          │             │
+                     │  HOLDING   │──broke, nothing was sent─┘             │ resume: the rest
+                     └─────┬──────┘   (HEDGING will race a second          │ from elsewhere
+                           │           attempt up to here)                 │
+                           │ first event, or the whole of a short answer   │
+                     ┌─────▼──────┐                                        │
+                     │  RELAYING  │──upstream broke────────────────────────┤
+                     └─────┬──────┘                                        └─► error event ─► DONE
                            │ upstream complete
                            ▼
                           DONE
 
-Until HOLDING ends the choice is free; from the first byte on nothing can be taken back. From
-every state: the client leaves, a time runs out, and the upstream attempt is ended at once.
+Until HOLDING ends the choice is free; from the first byte on nothing can be taken back, only
+gone on with. A stream that waits long for its first event gets its head and comments before
+that; the choice stays free, and what goes wrong is then told as an event. From every state:
+the client leaves, a time runs out, and the upstream attempt is ended at once.
 
 Nothing here waits: every method is called by a protocol or by the door's sweep and returns.
 """
 
 from enum import IntEnum
 
-from federation.outcome import OutcomeKind
+import msgspec
+
+from federation.outcome import NEVER_CONNECTED, OutcomeKind
 from federation.view import Placed
 from router.admission import admit
+from router.body import Fields
 from router.call import Call
-from router.decision import Place, Reason, Refuse
-from router.edge.answers import meaning, names_the_model, retry_after_s
-from router.edge.attempt import Attempt
+from router.decision import Refuse
+from router.dialect import RESPONSES
+from router.edge.answers import is_event_stream, meaning, names_the_model, retry_after_s
+from router.edge.attempt import Attempt, AttemptOwner
+from router.edge.course import Course
 from router.edge.door import FrontDoor
 from router.edge.heads import Headers, RequestHead, upstream_head
-from router.edge.refusals import no_candidate, nobody_answered, not_in_time
+from router.edge.keeping import Keeping, keeping_of
+from router.edge.patience import Due, due_while_relaying, due_while_waiting
+from router.edge.refusals import broken_off, no_candidate, nobody_answered, not_in_time, refused_by_cluster
 from router.edge.reply import Downstream, Reply
+from router.edge.resumption import Resumption, TokenCount, resumption_after
 from router.errors import Failure, Kind
-from router.policy import decide
-from router.retry import ATTEMPTS_MAX, Attempts, Next, after_attempt
+from router.paths import Route
+from router.pieces import Body
+from router.resume.eligible import PATHS as RESUMABLE_PATHS
+
+_NOT_TAKEN = NEVER_CONNECTED | {OutcomeKind.POOL_FULL}  # No cluster had the request in hand.
 
 
 class State(IntEnum):
@@ -54,94 +68,95 @@ class State(IntEnum):
 
 # Looking a member of an enumeration up costs more than comparing it; these are met by every call.
 DECIDING, ATTEMPTING, HOLDING, RELAYING, DONE = State
-_SERVED, _PASSED_THROUGH = OutcomeKind.SERVED, OutcomeKind.PASSED_THROUGH
+_SERVED, _PASSED_THROUGH, _BAD_ANSWER = OutcomeKind.SERVED, OutcomeKind.PASSED_THROUGH, OutcomeKind.BAD_ANSWER
 _KEPT = frozenset({_SERVED, _PASSED_THROUGH, OutcomeKind.MODEL_MISSING})  # Answers whose body is worth seeing.
-_NEAREST = Reason.NEAREST
 
 
 class Exchange:
     """See the module's docstring."""
 
     __slots__ = (
-        "_attempt",
-        "_attempts",
-        "_body",
-        "_candidates",
-        "_first_byte_at",
-        "_head",
-        "_paused",
-        "_placed",
-        "_reason",
-        "_reply",
-        "_request_head",
-        "_resumed_at",
-        "_retry_after_s",
-        "_tried",
-        "arrived_at",
-        "call",
-        "complete_at",
-        "door",
-        "heard_at",
-        "request_id",
-        "state",
-    )
+        "_attempt", "_body", "_broke_at", "_course", "_first_byte_at", "_keeping", "_paused", "_placed", "_reply",
+        "_request_head", "_resumed_at", "_resumption", "_route", "_said_at", "arrived_at", "call", "complete_at",
+        "door", "heard_at", "request_id", "state",
+    )  # fmt: skip
 
-    def __init__(self, door: FrontDoor, downstream: Downstream, head: RequestHead, request_id: str) -> None:
+    def __init__(
+        self, door: FrontDoor, downstream: Downstream, head: RequestHead, request_id: bytes, route: Route
+    ) -> None:
         self.door = door
         self.state = DECIDING
         self.request_id = request_id
         self.call: Call | None = None
-        self.arrived_at = self.heard_at = self.complete_at = door.now()
-        self._reply = Reply(downstream)
-        self._request_head = head
-        self._body = b""
-        self._candidates: tuple[Placed, ...] = ()
-        self._reason = _NEAREST
-        self._attempt: Attempt | None = None
-        self._attempts = Attempts()
-        self._tried: list[str] = []
-        self._retry_after_s: float | None = None
-        self._first_byte_at: float | None = None
+        self.arrived_at = self.heard_at = self.complete_at = self._said_at = door.now()
+        self._resumed_at = 0.0  # When the client last caught up.
         self._paused = False
-        self._resumed_at = self.arrived_at
+        self._route = route
+        self._reply = Reply(downstream, route.dialect, request_id)
+        self._request_head = head
+        self._body: Body = b""
+        self._course = Course(door)
+        self._attempt: Attempt | None = None
         self._placed: Placed | None = None
+        self._first_byte_at: float | None = None
+        self._keeping: Keeping | None = None  # While the stream can be gone on with.
+        self._resumption: Resumption | None = None  # From its first break on.
+        self._broke_at = 0.0
 
     # What the client's side tells us.
 
-    def begin(self, path: str, body: bytes, peer_is_trusted: bool) -> None:
-        """The request is complete."""
+    def begin(self, target: bytes, body: Body, peer_is_trusted: bool, fields: Fields | None = None) -> None:
+        """The request is complete. `target`: path and query as the client wrote them; `fields`: if already read."""
         door = self.door
         self.complete_at = door.now()
         head = self._request_head
         tenant = door.tenant_of(head)
         if tenant is None:
-            self.refuse(door.unauthenticated(head))
+            self.fail(door.unauthenticated(head))
             return
         admitted = admit(
-            path=path,
+            route=self._route,
+            target=target,
             head=head,
             body=body,
+            fields=fields,
             tenant=tenant,
-            request_id=self.request_id,
+            request_id=self.request_id.decode("latin-1"),
             origin=door.origin_of(head, peer_is_trusted),
             residency=door.residency,
             known_regions=door.known_regions,
         )
         if isinstance(admitted, Failure):
-            self.refuse(admitted)
+            self.fail(admitted)
             return
         self.call = admitted
         self._body = body
-        door.enter(self)
+        door.active.add(self)
         door.budget.deposit()
+        if admitted.continues is not None:
+            door.responses.find(admitted, door.feed.view, self._holder_found)
+        else:
+            self._place(admitted)
+
+    def _holder_found(self, holder: str | Failure) -> None:
+        """Which cluster keeps the response that the call goes on from: it goes there, or nowhere."""
+        if self.state is DONE or self.call is None:
+            return
+        if isinstance(holder, Failure):
+            self.fail(holder)
+        else:
+            self.call = msgspec.structs.replace(self.call, clusters=frozenset({holder}))
+            self._place(self.call)
+
+    def _place(self, admitted: Call) -> None:
+        """Decide, and begin with the first candidate."""
+        door = self.door
         began_at = door.now() if door.measures() else None
-        decision = decide(admitted, door.feed.view, door.in_flight, door.rng)
+        decision = self._course.decide(admitted)
         decided_at = door.now() if began_at is not None else 0.0
         if isinstance(decision, Refuse):
-            self.refuse(no_candidate(admitted, decision, door.feed.view))
+            self.fail(no_candidate(admitted, decision, door.feed.view))
             return
-        self._candidates = decision.order
-        self._reason = decision.reason
         self._try(decision.order[0])
         if began_at is not None:
             door.metrics.decision.observe(decided_at - began_at)
@@ -153,6 +168,7 @@ class Exchange:
             return
         self._end_attempt(OutcomeKind.CANCELLED)
         self._done("cancelled")
+        self._reply.let_go()
 
     def pause(self) -> None:
         """The client reads slowly: stop reading from the cluster."""
@@ -171,15 +187,6 @@ class Exchange:
         if self._attempt is not None and self._attempt.connection is not None:
             self._attempt.connection.resume()
 
-    def refuse(self, failure: Failure) -> None:
-        """Answer with an error; only before the head went out."""
-        ours = [(b"x-request-id", self.request_id.encode("latin-1"))]
-        if self._attempts.made:
-            ours.append((b"x-tradewind-attempts", b"%d" % self._attempts.made))
-        self.door.metrics.refused(failure.kind)
-        self._done(failure.kind)
-        self._reply.refuse(failure, ours)
-
     # What the door's sweep tells us.
 
     @property
@@ -196,91 +203,116 @@ class Exchange:
             return self._attempt.placed.pool.cluster
         return None
 
+    @property
+    def can_resume(self) -> bool:
+        """Whether its stream may be gone on with, should it break now."""
+        return self.state is RELAYING and self._reply.kept is not None
+
     def abandon(self) -> None:
-        """The cluster it waits at was ejected as unreachable: go elsewhere."""
+        """The cluster it waits at, or whose stream has fallen silent, is unreachable: go elsewhere."""
+        if self.state is RELAYING:
+            self._broke(OutcomeKind.ABANDONED)
+            return
         self._end_attempt(OutcomeKind.ABANDONED)
         self._after_failure(OutcomeKind.ABANDONED)
 
     def check_time(self, now: float) -> None:
-        """End what has taken too long. `now` is loop time."""
-        timeouts = self.door.settings.timeouts
-        call = self.call
-        if self.state is DONE or call is None:
+        """Do what is due. `now` is loop time."""
+        what = self._due(now)
+        if what is Due.NOTHING or self.call is None:
             return
-        if now - self.arrived_at > timeouts.total_s:
-            kind = OutcomeKind.CANCELLED if self._paused else OutcomeKind.BROKEN  # Whoever was slow.
-            self._too_late(kind, Failure(Kind.DEADLINE_EXCEEDED, "The answer took too long altogether."))
-        elif self.state is RELAYING:
-            if not self._paused and now - max(self.heard_at, self._resumed_at) > timeouts.idle_s:
-                self._too_late(OutcomeKind.BROKEN, Failure(Kind.STREAM_BROKEN, "The cluster fell silent."))
-        elif call.deadline_s is not None and now - self.arrived_at > call.deadline_s:
-            self._too_late(OutcomeKind.CANCELLED, not_in_time(call))
-        elif self._attempt is not None and now - self._attempt.began_at > timeouts.first_byte_s:
+        if what is Due.COMMENT:
+            self._comment(now)
+        elif what is Due.SILENT:
+            self._broke(OutcomeKind.BROKEN, "fell silent")
+        elif what is Due.TOO_LONG:
+            self._end_attempt(OutcomeKind.CANCELLED if self._paused else OutcomeKind.BROKEN)  # Whoever was slow.
+            self.fail(Failure(Kind.DEADLINE_EXCEEDED, "The answer took too long altogether."))
+        elif what is Due.DEADLINE:
+            self._end_attempt(OutcomeKind.CANCELLED)
+            self.fail(not_in_time(self.call))
+        else:
             self._end_attempt(OutcomeKind.FIRST_BYTE_TIMEOUT)
             self._after_failure(OutcomeKind.FIRST_BYTE_TIMEOUT)
 
+    def _due(self, now: float) -> Due:
+        call, bounds = self.call, self.door.settings.timeouts
+        if self.state is DONE or call is None:
+            return Due.NOTHING
+        if self.state is RELAYING:
+            return due_while_relaying(
+                bounds,
+                now,
+                arrived_at=self.arrived_at,
+                heard_at=max(self.heard_at, self._resumed_at),
+                said_at=self._said_at,
+                paused=self._paused,
+            )
+        waits_for_first = call.deadline_s is not None and self._first_byte_at is None
+        return due_while_waiting(
+            bounds,
+            now,
+            arrived_at=self.arrived_at,
+            deadline_at=self.arrived_at + call.deadline_s if waits_for_first and call.deadline_s is not None else None,
+            attempt_began_at=None if self._attempt is None else self._attempt.began_at,
+            said_at=max(self._said_at, self._broke_at),
+        )
+
+    def _comment(self, now: float) -> None:
+        """Tell whoever waits for a stream that it lives; with a head of ours if none is out yet."""
+        self._said_at = now
+        plain = self.state is HOLDING and not self._reply.is_event_stream  # What came so far is no stream.
+        if self._reply.started:
+            if not self._paused:
+                self._reply.comment()
+        elif self.call is not None and self.call.stream and not plain:
+            self._reply.open(b"x-request-id: %s\r\n" % self.request_id)
+
     def cut(self) -> None:
         """The process ends and the grace period is over."""
-        self._too_late(OutcomeKind.CANCELLED, Failure(Kind.TOO_BUSY, "The front door is shutting down."))
-
-    def _too_late(self, kind: OutcomeKind, failure: Failure) -> None:
-        if self.state is RELAYING:
-            self._end_attempt(kind)
-            self._break_off(failure)
-        elif self.state is not DONE:
-            self._end_attempt(kind)
-            self.refuse(failure)
+        if self.state is not DONE:
+            self._end_attempt(OutcomeKind.CANCELLED)
+            self.fail(Failure(Kind.TOO_BUSY, "The front door is shutting down."))
 
     # Attempts.
 
-    def _try_next(self) -> None:
-        """Send the call to the next candidate that still stands."""
-        placed = self._next_candidate()
+    def _try(self, placed: Placed | None) -> None:
+        """Send the call to a candidate; with none left, give up."""
+        call, course, door = self.call, self._course, self.door
+        assert call is not None
+        while placed is not None and not course.begins(placed):
+            placed = course.next(call)
         if placed is None:
             self._give_up()
-        else:
-            self._try(placed)
-
-    def _try(self, placed: Placed) -> None:
-        """Send the call to a candidate."""
-        call = self.call
-        assert call is not None
-        door = self.door
-        pool = door.pools.get(placed.pool.cluster)
-        if pool is None:  # No longer declared; the view has not caught up.
-            self._tried.append(placed.pool.cluster)
-            self._try_next()
             return
-        self._attempts.made += 1
-        self._tried.append(pool.cluster)
+        self._placed = placed
+        door.attempt_began(placed)
+        if self._resumption is None:
+            self._send(placed, call.path, self._body)
+        else:
+            self._send_rest(placed, self._resumption, door.pace.wait_s(placed.pool.cluster, door.now()))
+
+    def _send(
+        self, placed: Placed, path: str, body: Body, owner: AttemptOwner | None = None, wait_s: float = 0.0
+    ) -> None:
+        """Make a request to a cluster, and send it after `wait_s`. `owner`: who takes the answer; the exchange."""
+        door, call = self.door, self.call
+        assert call is not None
+        pool = door.pools[placed.pool.cluster]
         head = upstream_head(
-            call.path.encode("ascii"),
+            path.encode("latin-1"),
             pool.authority,
             self._request_head,
-            self.request_id.encode("latin-1"),
+            self.request_id,
             call.origin.encode("latin-1", "replace"),
-            len(self._body),
+            len(body),
         )
         self.state = ATTEMPTING
-        self._placed = placed
-        self._attempt = Attempt(self, placed, pool, head, self._body, door.now())
-        door.attempt_began(placed)
-        self._attempt.begin()
-
-    def _next_candidate(self) -> Placed | None:
-        """The next in order that has not been dropped since; when none is left, decide once more."""
-        door = self.door
-        for placed in self._candidates:
-            if placed.pool.cluster not in self._tried and door.still_stands(placed):
-                return placed
-        if not self._tried or len(self._tried) >= ATTEMPTS_MAX or self.call is None:
-            return None
-        decision = decide(self.call, door.feed.view, door.in_flight, door.rng)
-        if isinstance(decision, Place):
-            for placed in decision.order:
-                if placed.pool.cluster not in self._tried and placed.pool.cluster in door.pools:
-                    return placed
-        return None
+        attempt = self._attempt = Attempt(owner or self, placed, pool, head, body, door.now())
+        if wait_s > 0:
+            door.later(wait_s, attempt.begin)
+        else:
+            attempt.begin()
 
     def _end_attempt(self, kind: OutcomeKind) -> None:
         """End the present attempt, if any, and report what came of it."""
@@ -300,112 +332,239 @@ class Exchange:
         attempt = self._attempt
         if attempt is None:
             return
-        self._attempts.connected = True
+        self._course.attempts.connected = True
         self.heard_at = self.door.now()
-        kind = meaning(status, headers)
+        kind = blame = meaning(status, headers)
         if kind in _KEPT:
-            self.state = HOLDING
-            self._reply.hold(status, headers)
-            return
+            if not self._reply.started or self._fits_stream(kind, headers):
+                self.state = HOLDING
+                self._reply.hold(status, headers)
+                return
+            # To go on may be refused by a server that is well: that is held against nobody.
+            kind = _BAD_ANSWER if kind is _SERVED else kind
+            blame = kind if kind is _BAD_ANSWER else _PASSED_THROUGH
         retry_after = retry_after_s(headers)
         if retry_after is not None:
-            self._retry_after_s = min(retry_after, self._retry_after_s or retry_after)
+            self._course.retry_after_s = min(retry_after, self._course.retry_after_s or retry_after)
         self._attempt = None
         attempt.end()
-        self._report(attempt, kind, retry_after)
+        self._report(attempt, blame, retry_after)
         self._after_failure(kind)
+
+    def _fits_stream(self, kind: OutcomeKind, headers: Headers) -> bool:
+        """Whether an answer can stand behind the head of a stream that is out already."""
+        if kind is _SERVED:
+            return is_event_stream(headers)
+        return self._resumption is None  # It becomes an event; about a request of our own making, nobody wants it.
+
+    def attempt_whole(self, headers: Headers, lines: bytes, body: bytes) -> None:
+        """A good answer that came in one piece, as most do."""
+        attempt, placed, reply = self._attempt, self._placed, self._reply
+        if attempt is None or placed is None:
+            return
+        if reply.started or self._route.dialect is RESPONSES or b"text/event-stream" in lines:
+            self.attempt_head(200, headers)
+            self.attempt_data(body)
+            self.attempt_end()
+            return
+        self._first_byte_at = self.heard_at = self.door.now()
+        self._attempt = None
+        self._report(attempt, _SERVED)
+        self._done("served")
+        reply.whole(lines + self._marks(placed), body)
+
+    def _marks(self, placed: Placed) -> bytes:
+        course = self._course
+        marks = self.door.marks(placed, course.reason, course.attempts.made)
+        return b"x-request-id: %s\r\n%s" % (self.request_id, marks)
 
     def attempt_data(self, chunk: bytes) -> None:
         """Bytes of the body."""
+        if self._attempt is None:
+            return
         self.heard_at = self.door.now()
-        if self._reply.take(chunk):
+        if not self._reply.take(chunk):
+            return
+        if self.state is RELAYING:
+            if self._keeping is not None:
+                self._keeping.pack()
+        elif self._reply.is_event_stream or not self._reply.started:
             self._commit(complete=False)
 
     def attempt_end(self) -> None:
         """The answer is complete."""
-        attempt, self._attempt = self._attempt, None
+        attempt, reply = self._attempt, self._reply
         if attempt is None:
             return
-        reply = self._reply
-        if not reply.started:
-            if reply.status == 404 and names_the_model(reply.held):
-                self._report(attempt, OutcomeKind.MODEL_MISSING)
-                self._after_failure(OutcomeKind.MODEL_MISSING)
+        if self.state is RELAYING:
+            if self._is_unfinished():
+                self._broke(OutcomeKind.BROKEN)
                 return
+        elif reply.status == 404 and self._names_the_model():
+            self._end_attempt(OutcomeKind.MODEL_MISSING)
+            self._after_failure(OutcomeKind.MODEL_MISSING)
+            return
+        elif self._resumption is not None and reply.lacks_end:
+            self._end_attempt(_BAD_ANSWER)  # It began to go on, and said nothing.
+            self._after_failure(_BAD_ANSWER)
+            return
+        elif reply.started and not reply.is_event_stream:
+            self._end_attempt(_PASSED_THROUGH)
+            self.fail(refused_by_cluster(reply.held))
+            return
+        self._attempt = None
+        if self.state is not RELAYING:
             self._commit(complete=True)
         passed = reply.status >= 400
         self._report(attempt, _PASSED_THROUGH if passed else _SERVED)
         self._done("passed_through" if passed else "served")
         reply.finish()
 
+    def _is_unfinished(self) -> bool:
+        """A stream that ends properly in the middle of its text: something between the server and us broke."""
+        return self._route.path in RESUMABLE_PATHS and self._reply.lacks_end
+
+    def _names_the_model(self) -> bool:
+        """Whether a 404 is about the model, and not about what the call refers to."""
+        return self.call is not None and self.call.continues is None and names_the_model(self._reply.held)
+
     def attempt_failed(self, kind: OutcomeKind) -> None:
         """The attempt broke, or never got a connection."""
-        attempt, self._attempt = self._attempt, None
-        if attempt is None:
+        if self._attempt is None:
             return
         if self.state is RELAYING:
-            self._report(attempt, OutcomeKind.BROKEN)
-            self._break_off(Failure(Kind.STREAM_BROKEN, "The cluster broke off in the middle of its answer."))
+            self._broke(OutcomeKind.BROKEN)
             return
-        self._report(attempt, kind)
+        self._end_attempt(kind)
         self._after_failure(kind)
 
     def _after_failure(self, kind: OutcomeKind) -> None:
         """An attempt failed before the first byte: another candidate, or the end."""
-        if kind not in (OutcomeKind.REFUSED, OutcomeKind.CONNECT_TIMEOUT):
-            self._attempts.connected = True
+        course = self._course
+        if kind not in _NOT_TAKEN:
+            course.attempts.connected = True
         self._reply.forget()
-        budget = self.door.budget
-        tokens = budget.tokens
-        if after_attempt(self._attempts, kind, budget) is not Next.TRY_NEXT:
-            self._give_up()
-        elif (placed := self._next_candidate()) is not None:
-            self._reason = Reason.FAILOVER
-            self._try(placed)
-        else:
-            budget.tokens = tokens  # Nobody to try: nothing to pay for.
-            self._give_up()
+        assert self.call is not None
+        self._try(course.after_failure(self.call, kind))
 
     def _give_up(self) -> None:
+        course = self._course
         assert self.call is not None
-        self.refuse(nobody_answered(self.call, self._attempts, self._retry_after_s))
+        if self._resumption is not None:
+            self._not_resumed("failed" if course.attempts.made else "no_candidate", "broke off")
+        else:
+            self.fail(nobody_answered(self.call, course.attempts, course.retry_after_s))
+
+    # A stream that broke, and goes on elsewhere.
+
+    def _broke(self, kind: OutcomeKind, how: str = "broke off") -> None:
+        """The answer broke after its first byte: the rest from another cluster, or an honest end."""
+        self._end_attempt(kind)
+        self._reply.forget()
+        door, call, placed, course = self.door, self.call, self._placed, self._course
+        assert call is not None
+        assert placed is not None
+        if kind is not OutcomeKind.ABANDONED:
+            course.attempts.broken_clusters += 1
+        rest = resumption_after(call, self._keeping, self._reply.kept, placed, course.attempts)
+        if not isinstance(rest, Resumption):
+            self._not_resumed(rest, how)
+            return
+        self._resumption = rest
+        self._broke_at = door.now()
+        if (end := rest.lacks_only) is not None:
+            self._complete_with(end)
+        elif not door.resumes.take(self._broke_at):
+            self._not_resumed("budget", how)
+        else:
+            self.state = ATTEMPTING
+            self.call = rest.narrowed(call)
+            course.go_on()
+            self._try(course.next(self.call))
+
+    def _send_rest(self, placed: Placed, rest: Resumption, wait_s: float = 0.0) -> None:
+        """Ask a cluster for the rest, or first how many tokens there are."""
+        path, body = rest.request(placed.pool.features)
+        if rest.wants_count:
+            self._send(placed, path, body, TokenCount(self._counted, self.attempt_failed), wait_s)
+        else:
+            self._reply.join(rest.stitcher())
+            self._send(placed, path, body, wait_s=wait_s)
+
+    def _counted(self, tokens: int) -> None:
+        """The cluster told how many tokens were delivered: now the rest, from the same one."""
+        rest, attempt = self._resumption, self._attempt
+        if rest is None or attempt is None:
+            return
+        rest.tokens = tokens
+        if (event := rest.end_by_limit()) is not None:
+            self._reply.say(event)
+            if (end := rest.lacks_only) is not None:
+                self._end_attempt(_SERVED)
+                self._complete_with(end)
+                return
+        self._send_rest(attempt.placed, rest)
+
+    def _complete_with(self, end: bytes) -> None:
+        """Nothing was missing but the end of the stream."""
+        self.door.metrics.resumed("complete")
+        self._done("served")
+        if end:
+            self._reply.say(end)
+        self._reply.finish()
+
+    def _not_resumed(self, reason: str, how: str) -> None:
+        self.door.metrics.resumed(reason)
+        self.door.metrics.broken_streams.inc()
+        self.fail(broken_off(how))
 
     # The client's answer.
 
     def _commit(self, *, complete: bool) -> None:
         """The head goes out, and with it what was held. From here on nothing can be taken back."""
-        placed = self._placed
+        placed, call, door, reply = self._placed, self.call, self.door, self._reply
         assert placed is not None, "only an attempt commits"
+        assert call is not None
         self.state = RELAYING
         if self._attempt is not None:
             self._attempt.forget_request()
-        self._body = b""  # Not needed any more: no other attempt will be made.
-        self._first_byte_at = self.door.now()
-        ours = [
-            (b"x-request-id", self.request_id.encode("latin-1")),
-            (b"x-tradewind-cluster", placed.pool.cluster.encode()),
-            (b"x-tradewind-region", placed.pool.region.encode()),
-            (b"x-tradewind-decision", self._reason.encode()),
-            (b"x-tradewind-attempts", b"%d" % self._attempts.made),
-        ]
-        self._reply.start(ours, complete=complete)
+        if self._resumption is not None:
+            door.metrics.resumed("resumed", door.now() - self._broke_at)
+        else:
+            self._first_byte_at = door.now()
+            if call.stream and not complete and reply.is_event_stream:
+                self._keeping = keeping_of(door, reply, call, self._route.path, placed, self._body)
+            self._body = b""  # Of no more use: no other attempt will be made with it.
+        if self._route.dialect is RESPONSES and reply.status < 300:
+            door.responses.learn(reply.held, placed.pool.cluster, call.tenant)
+        reply.start(self._marks(placed), complete=complete)
         if self._paused:
             self._pause_attempt()
 
-    def _break_off(self, failure: Failure) -> None:
-        """It broke after the first byte."""
-        self.door.metrics.broken_streams.inc()
+    def fail(self, failure: Failure) -> None:
+        """The end, with an error: as an answer of its own or, behind a head that is out, as the stream's last event."""
+        reply = self._reply
+        if reply.started:
+            self._done(failure.kind)
+            reply.break_off(failure)
+            return
+        ours = b"x-request-id: %s\r\n" % self.request_id
+        if self._course.attempts.made:
+            ours += b"x-tradewind-attempts: %d\r\n" % self._course.attempts.made
+        self.door.metrics.refused(failure.kind)
         self._done(failure.kind)
-        self._reply.break_off(failure)
+        reply.refuse(failure, ours)
 
     def _done(self, outcome: str) -> None:
         self.state = DONE
         self._body = b""
+        if self._keeping is not None:
+            self._keeping.let_go()
         self.door.leave(self)
         if self.call is not None:
             self.door.metrics.call_ended(
                 region=self._placed.pool.region if self._placed is not None else "",
-                reason=self._reason if self._placed is not None else "",
+                reason=self._course.reason if self._placed is not None else "",
                 outcome=outcome,
                 ttft_s=None if self._first_byte_at is None else self._first_byte_at - self.arrived_at,
                 event_interval_s=self._event_interval_s(),

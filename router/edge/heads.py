@@ -42,7 +42,8 @@ _DROPPED_UP = HOP_BY_HOP | {
 }
 _DROPPED_UP_PREFIXES = (b"x-tradewind-", b"x-forwarded-", b"proxy-", b"x-gateway-", b"x-llm-d-", b"x-envoy-")
 _DROPPED_DOWN = HOP_BY_HOP | {b"content-length", b"set-cookie", b"server", b"alt-svc", b"x-request-id"}
-_DROPPED_DOWN_PREFIXES = (b"x-tradewind-", b"proxy-", b"x-envoy-")
+# Which pages may read an answer is for the front door to say: see router.cors.
+_DROPPED_DOWN_PREFIXES = (b"x-tradewind-", b"proxy-", b"x-envoy-", b"access-control-")
 
 _PLAIN_CONNECTION = (b"keep-alive", b"close", b"Keep-Alive", b"Close")  # Name no header.
 
@@ -67,17 +68,22 @@ class RequestHead(msgspec.Struct, kw_only=True):
     deadline_ms: bytes | None = None
     session: bytes | None = None
     regions: bytes | None = None
+    resume: bytes | None = None
     client_region: bytes | None = None
     content_length: bytes | None = None
+    content_encoding: bytes | None = None
+    web_origin: bytes | None = None  # The page that a browser sends the request for.
     chunked: bool = False
 
 
-class _Fate(Enum):
+class Fate(Enum):
+    """What becomes of a header line that we do not read ourselves."""
+
     FORWARD = "forward"
     DROP = "drop"
 
 
-_FORWARD = _Fate.FORWARD  # Looking a member up costs more than the comparison.
+FORWARD = Fate.FORWARD  # Looking a member up costs more than the comparison.
 
 
 # Headers that we read ourselves: attribute of RequestHead, and whether it also goes on.
@@ -89,7 +95,10 @@ _READ: dict[bytes, str] = {
     b"x-tradewind-deadline-ms": "deadline_ms",
     b"x-tradewind-session": "session",
     b"x-tradewind-regions": "regions",
+    b"x-tradewind-resume": "resume",
     b"content-length": "content_length",
+    b"content-encoding": "content_encoding",
+    b"origin": "web_origin",
 }
 
 
@@ -100,7 +109,7 @@ class HeadReader:
         self._read = dict(_READ)
         if client_region_header:
             self._read[client_region_header.lower().encode()] = "client_region"
-        self._fates: dict[bytes, _Fate | str] = {}
+        self._fates: dict[bytes, Fate | str] = {}
 
     def read(self, headers: Sequence[tuple[bytes, bytes]]) -> RequestHead:
         """Sort the headers (names in lower case). Raises BadHead."""
@@ -111,8 +120,8 @@ class HeadReader:
         for name, value in headers:
             fate = self._fates.get(name)
             if fate is None:
-                fate = self._fate(name)
-            if fate is _FORWARD:
+                fate = self.fate(name)
+            if fate is FORWARD:
                 lines.append(b"%s: %s\r\n" % (name, value))
             elif isinstance(fate, str):
                 if getattr(head, fate) is not None:
@@ -135,14 +144,15 @@ class HeadReader:
         head.forwarded = b"".join(lines)
         return head
 
-    def _fate(self, name: bytes) -> _Fate | str:
-        fate: _Fate | str
+    def fate(self, name: bytes) -> Fate | str:
+        """What becomes of a header: an attribute of RequestHead that takes its value, or a Fate."""
+        fate: Fate | str
         if name in self._read:
             fate = self._read[name]
         elif name in _DROPPED_UP or name.startswith(_DROPPED_UP_PREFIXES):
-            fate = _Fate.DROP
+            fate = Fate.DROP
         else:
-            fate = _Fate.FORWARD
+            fate = Fate.FORWARD
         if len(self._fates) < NAMES_REMEMBERED_MAX and len(name) <= NAME_LENGTH_REMEMBERED_MAX:
             self._fates[name] = fate
         return fate
@@ -169,14 +179,20 @@ def upstream_head(
     )
 
 
+def lines_of(headers: Sequence[tuple[bytes, bytes]]) -> bytes:
+    """Headers as they stand in a head."""
+    return b"".join([b"%s: %s\r\n" % pair for pair in headers])
+
+
 def downstream_headers(headers: Sequence[tuple[bytes, bytes]]) -> Headers:
     """An answer's headers as the client may see them; framing is ours."""
     named: frozenset[bytes] = frozenset()
     for name, value in headers:
         if name == b"connection" and value not in _PLAIN_CONNECTION:
             named |= _named(value)
-    return [
-        (name, value)
-        for name, value in headers
-        if name not in _DROPPED_DOWN and not name.startswith(_DROPPED_DOWN_PREFIXES) and name not in named
-    ]
+    return [pair for pair in headers if goes_down(pair[0]) and pair[0] not in named]
+
+
+def goes_down(name: bytes) -> bool:
+    """Whether a header of an answer is for the client; framing and some names are ours."""
+    return name not in _DROPPED_DOWN and not name.startswith(_DROPPED_DOWN_PREFIXES)

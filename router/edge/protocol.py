@@ -16,10 +16,10 @@ from uvicorn.server import ServerState
 
 from router.edge.cycle import STATUS_LINES, EdgeCycle
 from router.edge.door import FrontDoor
-from router.edge.heads import Headers
+from router.edge.heads import BadHead, Headers, RequestHead
 from router.errors import Failure, Kind, error_body
+from router.paths import Form, Route
 
-INFERENCE_PATHS = {path.encode(): path for path in ("/v1/chat/completions", "/v1/completions", "/v1/embeddings")}
 LINGER_S = 5.0  # For a client that is still sending what we have refused: closing at once would eat our answer.
 PIPELINE_MAX = 16  # Requests waiting their turn; beyond, we read no more, and so cannot see the client leave.
 
@@ -34,6 +34,7 @@ class _Trailers(list[tuple[bytes, bytes]]):
 
 
 _TRAILERS = _Trailers()
+_MULTIPART = Form.MULTIPART
 
 
 class EdgeProtocol(HttpToolsProtocol):
@@ -62,6 +63,8 @@ class EdgeProtocol(HttpToolsProtocol):
         self._lingering = False
         self._rests_since: float | None = None
         self._asgi_heard_at: float | None = None  # While the body of a request for ASGI comes in.
+        self._at_boundary = True  # The parser stands between two requests.
+        self._left_bytes = 0  # To come of the body of a request whose head was read without the parser.
         self._unsent = (0, 0.0)  # Bytes that the client has yet to take, and since when so many; see _check_flush.
 
     # asyncio.Protocol
@@ -90,7 +93,11 @@ class EdgeProtocol(HttpToolsProtocol):
             self.transport.abort()
 
     def data_received(self, data: bytes) -> None:
-        if self._poisoned:
+        if self._left_bytes:
+            data = self._take_rest(data)
+            if not data:
+                return
+        if self._poisoned or (self._at_boundary and self._take_plain(data)):
             return
         self._read_bytes = len(data)
         if self._head_began_at is not None:
@@ -108,6 +115,49 @@ class EdgeProtocol(HttpToolsProtocol):
             if self._head_began_at is not None and self._head_bytes > self.door.settings.edge.headers_bytes_max:
                 self._refuse_and_close(Failure(Kind.HEADERS_TOO_LARGE, "The request's headers are too large."))
 
+    def _take_plain(self, data: bytes) -> bool:
+        """Take a request as nearly all are, without the parser: one that is alone on an idle connection."""
+        end = data.find(b"\r\n\r\n")
+        before = self.cycle
+        if end < 0 or self._lingering or (before is not None and not before.response_complete):
+            return False
+        door = self.door
+        if end > door.settings.edge.headers_bytes_max or self.flow.write_paused or self.transport.is_closing():
+            return False
+        plain = door.plain.read(data[:end])
+        if plain is None:
+            return False
+        route, target, request, length = plain
+        body = data[end + 4 :]
+        left = length - len(body)
+        if left < 0:
+            return False  # Another request follows at once.
+        self._head_began_at = self._rests_since = None
+        self.expect_100_continue = False
+        try:
+            cycle = EdgeCycle(self, route, target, request)
+            self.cycle = self._answering = self._reading = cycle
+            self._left_bytes = left
+            if not left:
+                cycle.start_whole(body)
+                return True
+            if body:
+                cycle.take(body)
+            cycle.start()
+        except Exception:
+            log.exception("call failed in the edge")
+            self.transport.abort()
+        return True
+
+    def _take_rest(self, data: bytes) -> bytes:
+        """More of the body of a plain request; what comes behind it is returned."""
+        body, rest = data[: self._left_bytes], data[self._left_bytes :]
+        self._left_bytes -= len(body)
+        self.on_body(body)
+        if not self._left_bytes:
+            self.on_message_complete()
+        return rest
+
     def pause_writing(self) -> None:
         super().pause_writing()
         if isinstance(self._answering, EdgeCycle):
@@ -123,6 +173,7 @@ class EdgeProtocol(HttpToolsProtocol):
     # httptools callbacks. An exception in one becomes a 400 to the client: ours are caught and told as what they are.
 
     def on_message_begin(self) -> None:
+        self._at_boundary = False
         self.url = b""
         self.expect_100_continue = False
         self.headers = []
@@ -145,18 +196,20 @@ class EdgeProtocol(HttpToolsProtocol):
             self._poisoned = True
             return
         url = self.url
-        path = INFERENCE_PATHS.get(url) or INFERENCE_PATHS.get(url.partition(b"?")[0])
-        is_call = path is not None and self.parser.get_method() == b"POST"
+        known = self.door.routes
+        route = known.get(url) or known.get(url.partition(b"?")[0])
+        is_call = route is not None and self.parser.get_method() == b"POST"
         failure = self._unfit(headers)
-        if path is None or not is_call:
+        if route is None or not is_call:
             self._reading = None
+            failure = failure or self._ambiguous(headers)
             if failure is not None:
                 self._refuse_and_close(failure)
             else:
                 self._hand_to_asgi(headers)
             return
         try:
-            self._take_call(path, headers, failure)
+            self._take_call(route, headers, failure)
         except Exception:
             log.exception("call failed in the edge")
             self._reading = None
@@ -174,13 +227,35 @@ class EdgeProtocol(HttpToolsProtocol):
                 return Failure(Kind.HEADERS_TOO_LARGE, "The request's headers are too large.")
         return None
 
-    def _take_call(self, path: str, headers: Headers, failure: Failure | None) -> None:
+    def _ambiguous(self, headers: Headers) -> Failure | None:
+        """Why a request for ASGI could be read in two ways. A call's head is read as strictly by its cycle."""
         version = self.parser.get_http_version()
-        cycle = EdgeCycle(self, self.door, path, headers, http10=version == "1.0")
+        if version == "1.0" and not any(name == b"host" for name, _ in headers):
+            headers = [*headers, (b"host", b"")]  # Which HTTP/1.0 does not demand; some health checks send none.
+        try:
+            head = self.door.reader.read(headers)
+        except BadHead as error:
+            return Failure(Kind.BAD_HTTP, str(error))
+        if version != "1.1" and (version != "1.0" or head.chunked):
+            return Failure(Kind.BAD_HTTP, "The request is not valid HTTP/1.1.")
+        if self.parser.should_upgrade() and (head.chunked or head.content_length not in (None, b"0")):
+            return Failure(Kind.BAD_HTTP, "Upgrade is not offered here.")  # The parser would lose the body.
+        return None
+
+    def _take_call(self, route: Route, headers: Headers, failure: Failure | None) -> None:
+        version = self.parser.get_http_version()
+        try:
+            request = self.door.reader.read(headers)
+        except BadHead as error:
+            request = RequestHead(forwarded=b"")
+            failure = failure or Failure(Kind.BAD_HTTP, str(error))
+        cycle = EdgeCycle(self, route, self.url, request, failure, http10=version == "1.0")
+        if route.form is _MULTIPART:
+            cycle.expect_form(headers)
         if not self.parser.should_keep_alive():
             cycle.keep_alive = False
         if failure is not None:
-            cycle.body_failure = failure
+            pass
         elif self.parser.should_upgrade():
             cycle.body_failure = Failure(Kind.BAD_HTTP, "Upgrade is not offered here.")
         elif version != "1.1" and (version != "1.0" or cycle.is_chunked):
@@ -223,6 +298,7 @@ class EdgeProtocol(HttpToolsProtocol):
             self.transport.abort()
 
     def on_message_complete(self) -> None:
+        self._at_boundary = True
         cycle = self._reading
         if cycle is None:
             if not self._poisoned:
@@ -270,6 +346,15 @@ class EdgeProtocol(HttpToolsProtocol):
         """The client waits for a word before it sends its body."""
         if self.expect_100_continue:
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def breathe(self) -> None:
+        """Read no more of this client in this turn of the loop."""
+        self.flow.pause_reading()
+        self.loop.call_soon(self._read_on)
+
+    def _read_on(self) -> None:
+        if len(self.pipeline) < PIPELINE_MAX and not self.transport.is_closing():
+            self.flow.resume_reading()
 
     def answered(self, cycle: EdgeCycle) -> None:
         """The answer is out: the connection goes on, or ends."""
@@ -359,12 +444,14 @@ class EdgeProtocol(HttpToolsProtocol):
             if waits and cycle.more_body:
                 self.pipeline.popleft()  # ASGI would wait for ever for the rest of it.
                 return
-            if waits or cycle.response_started or not cycle.more_body:
+            if isinstance(cycle, EdgeCycle) or waits or cycle.response_started or not cycle.more_body:
                 cycle.keep_alive = False
                 return
             cycle.disconnected = True  # ASGI's: what it may still say is not sent.
+            cycle.waiting_for_100_continue = False
             cycle.message_event.set()
-        body = error_body(failure)
+        # An answer to HEAD has no body; none is right for any other method as well, and which it was may not be sure.
+        body = b"" if self.parser.get_method() == b"HEAD" else error_body(failure)
         self.transport.write(
             b"%scontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%s"
             % (STATUS_LINES[failure.row.status], len(body), body)

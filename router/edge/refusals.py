@@ -2,10 +2,13 @@
 
 from collections import Counter
 
+import msgspec
+
 from federation.outcome import NEVER_CONNECTED, OutcomeKind
-from federation.view import FleetView
+from federation.view import Drop, FleetView
 from router.call import Call
 from router.decision import Refuse
+from router.edge.answers import SENTENCE_BYTES
 from router.errors import Failure, Kind
 from router.retry import BROKEN_CLUSTERS_MAX, Attempts
 
@@ -26,6 +29,13 @@ def no_candidate(call: Call, decision: Refuse, fleet: FleetView) -> Failure:
             f"The model '{call.model}' does not exist here. Known models: {names or 'none'}.",
             "model",
         )
+    if decision.drops and all(drop is Drop.ELSEWHERE for drop in decision.drops.values()):
+        if call.continues is not None and call.clusters is not None:
+            where = ", ".join(sorted(call.clusters))
+            message = f"The response '{call.continues}' is kept by {where}, which does not serve '{call.model}' now."
+            return Failure(Kind.NO_CLUSTER, message, "previous_response_id")
+        path = call.path.partition("?")[0]
+        return Failure(Kind.NOT_FOUND, f"No cluster that serves the model '{call.model}' serves {path}.")
     counted = Counter(decision.drops.values())
     reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(counted.items()))
     return Failure(
@@ -46,7 +56,7 @@ def nobody_answered(call: Call, attempts: Attempts, retry_after_s: float | None)
         return Failure(
             Kind.CLUSTERS_BROKEN, f"{attempts.broken_clusters} clusters broke while working on this call; not tried on."
         )
-    if attempts.last is OutcomeKind.LOCAL_SHORTAGE:
+    if attempts.last in (OutcomeKind.LOCAL_SHORTAGE, OutcomeKind.POOL_FULL):
         return Failure(Kind.TOO_BUSY, "This front door cannot open more connections; try again.")
     if attempts.last is OutcomeKind.NO_ROOM:
         seconds = None if retry_after_s is None else max(1, round(retry_after_s))
@@ -58,6 +68,31 @@ def nobody_answered(call: Call, attempts: Attempts, retry_after_s: float | None)
     if attempts.last in (OutcomeKind.MODEL_MISSING, OutcomeKind.MODEL_UNAVAILABLE):
         return Failure(Kind.NO_CLUSTER, f"The model '{call.model}' is not available at the clusters tried ({tried}).")
     return Failure(Kind.UPSTREAM_FAILED, f"The clusters tried failed before they answered ({tried}).")
+
+
+def broken_off(how: str) -> Failure:
+    """A stream ended before its time, and nobody could go on with it."""
+    return Failure(Kind.STREAM_BROKEN, f"The cluster {how} in the middle of its answer.")
+
+
+class _Refusal(msgspec.Struct):
+    message: str
+    param: str | None = None
+
+
+class _Envelope(msgspec.Struct):
+    error: _Refusal | str
+
+
+def refused_by_cluster(body: bytes) -> Failure:
+    """The error of a cluster that came behind a head of ours: what it says, as an event."""
+    try:
+        said = msgspec.json.decode(body, type=_Envelope).error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        said = body[:SENTENCE_BYTES].decode("utf-8", "replace") or "The cluster refused the request."
+    if isinstance(said, str):
+        return Failure(Kind.REFUSED_BY_CLUSTER, said)
+    return Failure(Kind.REFUSED_BY_CLUSTER, said.message, said.param)
 
 
 def not_in_time(call: Call) -> Failure:

@@ -10,11 +10,17 @@ from typing import TYPE_CHECKING, Protocol, cast
 import httptools
 
 from federation.outcome import OutcomeKind
+from router.edge.upload import Upload
+from router.pieces import Body, Pieces
 
 HEAD_BYTES_MAX = 64 * 1024
+# What the last event of a whole stream holds: OpenAI's, Anthropic's, the Responses API's.
+LAST_EVENTS = (b"[DONE]", b"message_stop", b"response.completed", b"response.incomplete", b"response.failed")
+LAST_BYTES = 16 * 1024  # Of an answer without a length: enough to see a stream's last event, however it was cut.
 COALESCE_BYTES_MAX = 64 * 1024  # Head and body up to this go out in one write.
 
 if TYPE_CHECKING:
+    from router.edge.addresses import Address
     from router.edge.pool import ClusterPool
 
 
@@ -29,6 +35,12 @@ class Taker(Protocol):
     def on_data(self, chunk: bytes) -> None: ...
 
     def on_end(self) -> None: ...
+
+    def on_whole(self, headers: list[tuple[bytes, bytes]], lines: bytes, body: bytes) -> None:
+        """A good answer (200) that came in one read, head and all; instead of the three above.
+
+        `lines`: of its head, those that are for the client, ready to be sent.
+        """
 
     def on_failed(self, kind: OutcomeKind) -> None: ...
 
@@ -53,6 +65,8 @@ class UpstreamConnection(asyncio.Protocol):
         "_last",
         "_parser",
         "_status",
+        "_upload",
+        "address",
         "answered",
         "pool",
         "rested_at",
@@ -62,6 +76,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def __init__(self, pool: "ClusterPool") -> None:
         self.pool = pool
+        self.address: Address  # The pool says which, before the connection is made.
         self.taker: Taker | None = None
         self.transport: asyncio.Transport = cast(asyncio.Transport, None)
         self.rested_at = 0.0  # Loop time at which it came back to the pool.
@@ -81,14 +96,20 @@ class UpstreamConnection(asyncio.Protocol):
         self._keep_alive = False  # As the answer's head says; the parser forgets it with the message's end.
         self._complete = False
         self._dirty = False  # More came than was asked for.
+        self._upload: Upload | None = None  # The request's body, where it is sent in steps.
 
     # For the taker.
 
-    def send(self, taker: Taker, head: bytes, body: bytes) -> None:
+    def send(self, taker: Taker, head: bytes, body: Body) -> None:
         """Send one request; the answer goes to `taker`."""
-        self._begin()
+        if self._status:  # What went past the parser has left nothing behind.
+            self._begin()
         self.taker = taker
-        if len(body) <= COALESCE_BYTES_MAX:
+        if isinstance(body, Pieces):
+            self.transport.write(head)
+            self._upload = Upload(self.transport, body)
+            self._upload.go_on()
+        elif len(body) <= COALESCE_BYTES_MAX:
             self.transport.write(head + body)
         else:
             self.transport.writelines((head, body))
@@ -112,7 +133,9 @@ class UpstreamConnection(asyncio.Protocol):
 
     def _done(self) -> None:
         """The answer is complete: back to the pool, or closed if it cannot carry another."""
-        unsent = self.transport.get_write_buffer_size()  # It answered before it had taken the whole request.
+        # It answered before it had taken the whole request.
+        unsent = self.transport.get_write_buffer_size() or (self._upload is not None and not self._upload.done)
+        self._upload = None
         if self._dirty or not self._keep_alive or unsent or self.transport.is_closing():
             self.transport.abort()
         else:
@@ -125,9 +148,19 @@ class UpstreamConnection(asyncio.Protocol):
         self.transport = cast(asyncio.Transport, transport)
         self.pool.open += 1
 
+    def pause_writing(self) -> None:
+        if self._upload is not None:
+            self._upload.pause()
+
+    def resume_writing(self) -> None:
+        if self._upload is not None:
+            self._upload.resume()
+
     def data_received(self, data: bytes) -> None:
         if self.taker is None:
             self.transport.abort()  # Bytes that nobody asked for.
+            return
+        if not self.answered and self._take_plain(data):
             return
         self.answered = True
         if not self._status:
@@ -146,6 +179,27 @@ class UpstreamConnection(asyncio.Protocol):
                 return
             self._head_bytes = 0
         self._deliver()
+
+    def _take_plain(self, data: bytes) -> bool:
+        """Take an answer as most are, whole in one read, without the parser: that stands between two answers."""
+        end = data.find(b"\r\n\r\n")
+        if not 0 < end <= HEAD_BYTES_MAX:
+            return False
+        plain = self.pool.answers.read(data[:end])
+        taker = self.taker
+        if plain is None or taker is None or self._upload is not None:
+            return False
+        headers, lines, length = plain
+        if len(data) - end - 4 != length:
+            return False
+        self.taker = None
+        if self.transport.get_write_buffer_size() or self.transport.is_closing():
+            self.transport.abort()  # It answered before it had taken the whole request.
+        else:
+            self.transport.resume_reading()
+            self.pool.put_back(self)
+        taker.on_whole(headers, lines, data[end + 4 :])
+        return True
 
     def _deliver(self) -> None:
         taker = self.taker
@@ -174,19 +228,20 @@ class UpstreamConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.pool.open -= 1
-        self.pool.forget(self)
+        self._upload = None
+        self.pool.forget(self, exc)
         taker, self.taker = self.taker, None
         if taker is None:
             return
         if self._status and not self._framed and exc is None and not self._is_cut_stream():
             taker.on_end()  # An answer without a length ends with its connection.
         else:
-            taker.on_failed(OutcomeKind.RESET)
+            taker.on_failed(self.pool.meaning_of_loss(self))
 
     def _is_cut_stream(self) -> bool:
         """A stream that ends with its connection and without its last event: a killed server's end looks just so."""
         stream = any(name == b"content-type" and b"event-stream" in value.lower() for name, value in self._headers)
-        return stream and b"[DONE]" not in self._last
+        return stream and not any(mark in self._last for mark in LAST_EVENTS)
 
     # httptools callbacks
 
@@ -199,16 +254,21 @@ class UpstreamConnection(asyncio.Protocol):
             return  # A trailer, or the head of an answer that nobody asked for.
         name = name.lower()
         if name in (b"content-length", b"transfer-encoding"):
+            if name == b"transfer-encoding" and (self._framed or value.lower() != b"chunked"):
+                raise ValueError("undone, this body would still be encoded")  # A BAD_ANSWER: see data_received.
             self._framed = True
         self._headers.append((name, value))
 
     def on_headers_complete(self) -> None:
+        if self._dirty:
+            return
+        version = self._parser.get_http_version()
+        if version != "1.1" and (version != "1.0" or any(name == b"transfer-encoding" for name, _ in self._headers)):
+            raise ValueError("the parser takes HTTP/0.9 and 2.0 as well, and a transfer encoding in HTTP/1.0")
         status = self._parser.get_status_code()
         if status < 200:
             self._headers = []  # 1xx: the real head is still to come.
             self._framed = False
-            return
-        if self._dirty:
             return
         self._status = status
         self._head_ready = True
@@ -220,7 +280,7 @@ class UpstreamConnection(asyncio.Protocol):
         if not self._dirty:
             self._chunks.append(chunk)
             if not self._framed:
-                self._last = chunk
+                self._last = (self._last + chunk)[-LAST_BYTES:]
 
     def on_message_complete(self) -> None:
         if self._status:

@@ -25,7 +25,7 @@ def decide(call: Call, fleet: FleetView, own: Own, rng: Random) -> Decision:
     view = fleet.models.get(call.model)
     if view is None:
         return Refuse(known=False, generation=fleet.generation)
-    allowed = call.regions
+    allowed, clusters, needs = call.regions, call.clusters, call.needs
     roomy: list[Placed] = []
     full: list[Placed] = []
     nearest_is_full = False
@@ -33,7 +33,14 @@ def decide(call: Call, fleet: FleetView, own: Own, rng: Random) -> Decision:
         pool = placed.pool
         if pool.drop is not None or (allowed is not None and pool.region not in allowed):
             continue
-        if has_room(pool, own, rng):
+        if clusters is not None and pool.cluster not in clusters:
+            continue
+        if needs is not None and not needs <= pool.features:
+            continue
+        # Counting what we sent since the last report; a slow starter takes only its share.
+        if pool.free_of_others - own.get(pool.key, 0) >= FREE_SLOTS_MIN and (
+            pool.share >= 1.0 or rng.random() < pool.share
+        ):
             if not roomy:
                 nearest_is_full = bool(full)
             roomy.append(placed)
@@ -49,28 +56,20 @@ def decide(call: Call, fleet: FleetView, own: Own, rng: Random) -> Decision:
     return _without_room(call, fleet, view, full, own)
 
 
-def has_room(pool: PoolView, own: Own, rng: Random) -> bool:
-    """Whether one more call fits, counting what we sent since the last report; a slow starter takes only its share."""
-    if pool.headroom_slots(own.get((pool.cluster, pool.model), 0)) < FREE_SLOTS_MIN:
-        return False
-    return pool.share >= 1.0 or rng.random() < pool.share
-
-
 def least_saturated(full: list[Placed], own: Own) -> list[Placed]:
     """Those without room, the least loaded first; slow starters last, then by distance."""
     return sorted(
         full,
-        key=lambda p: (p.pool.share < 1.0, p.pool.saturation(own.get((p.pool.cluster, p.pool.model), 0)), p.rtt_ms),
+        key=lambda p: (p.pool.share < 1.0, p.pool.saturation(own.get(p.pool.key, 0)), p.rtt_ms),
     )
 
 
 def _without_room(call: Call, fleet: FleetView, view: ModelView, full: list[Placed], own: Own) -> Decision:
     """Nobody has room: the least saturated takes it; with too few in good standing, standing is ignored."""
-    allowed = call.regions
     answering = [
         placed
         for placed in view.nearest_first(call.origin, fleet)
-        if placed.pool.in_panic and (allowed is None or placed.pool.region in allowed)
+        if placed.pool.in_panic and unfit(call, placed.pool) is None
     ]
     if answering and len(full) < PANIC_SHARE * (len(full) + len(answering)):
         order = least_saturated(full + answering, own)
@@ -91,8 +90,18 @@ def drops(call: Call, view: ModelView) -> dict[str, Drop]:
     """Why each cluster that serves the model was passed over."""
     found: dict[str, Drop] = {}
     for pool in view.pools:
-        if call.regions is not None and pool.region not in call.regions:
-            found[pool.cluster] = Drop.REGION_NOT_ALLOWED
-        elif pool.drop is not None:
-            found[pool.cluster] = pool.drop
+        drop = unfit(call, pool) or pool.drop
+        if drop is not None:
+            found[pool.cluster] = drop
     return found
+
+
+def unfit(call: Call, pool: PoolView) -> Drop | None:
+    """Why this call in particular cannot go to a pool."""
+    if call.regions is not None and pool.region not in call.regions:
+        return Drop.REGION_NOT_ALLOWED
+    if call.clusters is not None and pool.cluster not in call.clusters:
+        return Drop.ELSEWHERE
+    if call.needs is not None and not call.needs <= pool.features:
+        return Drop.FEATURE_MISSING
+    return None

@@ -24,8 +24,9 @@ from router.app import (
     settle_memory,
 )
 from router.configuration import Loaded
+from router.edge.resolver import Resolver
 from router.listener import open_ports, say_ready
-from router.reload import Reloader
+from router.reload import RESOLVED_WITHIN_S, Reloader, offered_on
 from router.workers.books import Books
 from router.workers.crew import Crew
 from router.workers.hand import WorkerCommand
@@ -46,7 +47,8 @@ async def serve_with_workers(loaded: Loaded, reload: Callable[[], Loaded], comma
         return 1
     main_socket, admin_socket = sockets
     loops = Loops(registry, clock)
-    # A door that takes no calls: what it sees of the fleet is what the admin API shows, and its pools carry the probes.
+    # A door that takes no calls: what it sees of the fleet is what the admin API shows, and its pools carry the probes
+    # alone, so that nothing is kept warm in them.
     door = build_door(loaded, registry, clock, loops)
     crew = Crew(
         settings=settings,
@@ -57,16 +59,18 @@ async def serve_with_workers(loaded: Loaded, reload: Callable[[], Loaded], comma
         loops=loops,
         clock=clock,
     )
-    admin = build_admin_server(
-        build_admin(door, Books(crew, registry), loaded.admin_token, version("tradewind")), settings
-    )
+    offered = offered_on(loaded, "admin_tls")  # The workers show theirs on the main port.
+    app = build_admin(door, Books(crew, registry), loaded.admin_token, version("tradewind"))
+    admin = build_admin_server(app, settings, offered.get("admin_tls"))
+    resolver = Resolver()
+    await resolver.settle(door.pools, RESOLVED_WITHIN_S)
     say_what_is_open(settings, loaded)
     stop, at_once = listen_for_signals()
     async with asyncio.TaskGroup() as group:
         background = [
             group.create_task(step)
             for step in (
-                *beside_the_calls(door, None, Reloader(door, loaded, reload), loops),
+                *beside_the_calls(door, None, Reloader(door, loaded, reload, resolver, offered), loops),
                 build_prober(door, clock, loops).run(),
                 crew.run(),
             )
@@ -76,7 +80,7 @@ async def serve_with_workers(loaded: Loaded, reload: Callable[[], Loaded], comma
         began = await crew.all_listening(stop)
         if began:
             settle_memory()
-            say_ready(main_socket, admin_socket)
+            say_ready(main_socket, admin_socket, settings)
             await stop.wait()
         elif not stop.is_set():
             print("no worker came up; the lines above say why", file=sys.stderr)

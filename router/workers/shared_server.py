@@ -7,6 +7,7 @@ from typing import Any
 import uvicorn
 
 from router.app import Server
+from router.tls import OfferedCertificate
 from router.workers.acceptor import Acceptor
 from router.workers.balance import Balance
 
@@ -14,8 +15,8 @@ from router.workers.balance import Balance
 class SharedServer(Server):
     """uvicorn's server on a listener that is not ours alone."""
 
-    def __init__(self, config: uvicorn.Config, balance: Balance) -> None:
-        super().__init__(config)
+    def __init__(self, config: uvicorn.Config, balance: Balance, offered: OfferedCertificate | None) -> None:
+        super().__init__(config, offered)
         self.balance = balance
         self.place = 0  # Which slot of the balance is ours; known once it is told to listen.
 

@@ -10,7 +10,8 @@ from federation.clock import Clock
 from federation.fold import DrainSeen, Event
 from router.api.figures import OneProcess
 from router.edge.door import FrontDoor
-from router.reload import resolve_all
+from router.edge.resolver import Resolver
+from router.reload import RESOLVED_WITHIN_S
 from router.workers.channel import Channel
 from router.workers.evidence import Evidence, events_of, evidence_of
 from router.workers.exposition import families_of
@@ -124,11 +125,11 @@ class Work:
             self.elsewhere.lay(())
             self._probing = probe()
 
-    async def warm_up(self) -> None:
+    async def warm_up(self, resolver: Resolver) -> None:
         """Until the stores and DNS have been asked, or have had their time."""
         try:
             async with asyncio.timeout(WARM_S_MAX):
-                await resolve_all(self.door.pools)
+                await resolver.settle(self.door.pools, RESOLVED_WITHIN_S)
                 while not all(status.reachable is not None for status in self.door.feed.stores):  # noqa: ASYNC110
                     await asyncio.sleep(WARM_LOOK_S)  # The feed has no event for it.
         except TimeoutError:

@@ -35,7 +35,8 @@ from router.app import (
     settle_memory,
 )
 from router.configuration import BadConfiguration, Loaded, load_router
-from router.reload import Reloader
+from router.edge.resolver import Resolver
+from router.reload import Reloader, offered_on
 from router.settings import RouterSettings
 from router.workers.balance import Balance
 from router.workers.channel import Channel, receive_begin
@@ -89,7 +90,9 @@ async def _work(
     loops = Loops(registry, clock)
     # How the fleet is seen is told by the parent alone: see tally.
     door = build_door(loaded, registry, clock, loops, FeedMetrics(CollectorRegistry()))
-    main = SharedServer(build_main(door).config, balance)
+    offered = offered_on(loaded, "tls")
+    main = SharedServer(build_main(door, None).config, balance, offered.get("tls"))
+    reloader = Reloader(door, loaded, reload, Resolver(), offered)
     work = Work(door, main, registry, clock)
     work.channel = await Channel.over(end, work.hear, work.parent_gone)
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, work.stop.set)
@@ -99,10 +102,8 @@ async def _work(
     door.feed.pass_on(work.tell_evidence)
     async with asyncio.TaskGroup() as group:
         own_loops = Loops(CollectorRegistry(), clock)  # Probes that come and go have no age worth telling.
-        background = [
-            group.create_task(step) for step in beside_the_calls(door, main, Reloader(door, loaded, reload), loops)
-        ]
-        await work.warm_up()
+        background = [group.create_task(step) for step in beside_the_calls(door, main, reloader, loops)]
+        await work.warm_up(reloader.resolver)
         settle_memory()
 
         def probe() -> "asyncio.Task[None]":

@@ -90,3 +90,75 @@ def test_the_answer_says_where_it_was_served_and_why(fleet: Fleet) -> None:
     assert raw.headers["x-tradewind-cluster"] == "us-central1-a"
     assert raw.headers["x-tradewind-decision"] == "nearest"
     assert raw.headers["x-tradewind-attempts"] == "1"
+
+
+def test_responses_answer_whole_and_streamed(fleet: Fleet) -> None:
+    client = fleet.openai()
+    whole = client.responses.create(model=MODEL, input="Where do the winds blow?")
+    assert whole.output_text
+    assert whole.status == "completed"
+    stream = client.responses.create(model=MODEL, input="Where do the winds blow?", stream=True)
+    text, last = "", None
+    for last in stream:
+        text += last.delta if last.type == "response.output_text.delta" else ""
+    assert text == whole.output_text
+    assert last is not None
+    assert last.type == "response.completed"
+    assert last.response.usage is not None
+    assert whole.usage is not None
+    assert last.response.usage.output_tokens == whole.usage.output_tokens
+
+
+def test_recordings_are_transcribed(fleet: Fleet) -> None:
+    client = fleet.openai()
+    texts = [
+        client.audio.transcriptions.create(model=MODEL, file=("a.wav", content)).text
+        for content in (b"RIFF\r\n" * 1_000, b"RIFF\r\n" * 1_000, b"RIFF\r\n" * 1_001)
+    ]
+    assert texts[0] == texts[1] != texts[2]
+
+
+def test_large_recording_is_transcribed(fleet: Fleet) -> None:
+    """More than any JSON body may hold."""
+    content = b"0123456789abcdef" * (40 * 1024 * 1024 // 16)
+    assert fleet.openai().audio.transcriptions.create(model=MODEL, file=("a.wav", content)).text
+
+
+def test_documents_are_ranked_scored_and_texts_cut(fleet: Fleet) -> None:
+    client = fleet.openai()
+    ranked = client.post(
+        "/rerank", cast_to=dict, body={"model": MODEL, "query": "sail", "documents": ["salt", "sail"], "top_n": 1}
+    )
+    assert ranked["results"][0]["index"] == 1
+    scored = client.post("/score", cast_to=dict, body={"model": MODEL, "text_1": "sail", "text_2": ["sail", "salt"]})
+    assert scored["data"][0]["score"] > scored["data"][1]["score"]
+    root = client.with_options(base_url=fleet.url)
+    cut = root.post("/tokenize", cast_to=dict, body={"model": MODEL, "prompt": " north wind"})
+    back = root.post("/detokenize", cast_to=dict, body={"model": MODEL, "tokens": cut["tokens"][:1]})
+    assert back["prompt"] == " north"
+
+
+def test_response_goes_on_where_it_was_begun(fleet: Fleet) -> None:
+    """Begun in a distant region, gone on with from ours: to answer here would be to answer without the beginning."""
+    client = fleet.openai()
+    far = {"x-tradewind-regions": "asia-northeast1"}
+    begun = client.responses.with_raw_response.create(model=MODEL, input="Sail east.", extra_headers=far)
+    assert begun.headers["x-tradewind-region"] == "asia-northeast1"
+    first = begun.parse()
+    following = client.responses.with_raw_response.create(model=MODEL, input="And then?", previous_response_id=first.id)
+    assert following.headers["x-tradewind-region"] == "asia-northeast1"
+    whole = client.responses.create(
+        model=MODEL,
+        input=[
+            {"role": "user", "content": "Sail east."},
+            {"role": "assistant", "content": first.output_text},
+            {"role": "user", "content": "And then?"},
+        ],
+    )
+    assert following.parse().output_text == whole.output_text
+
+
+def test_response_that_nobody_keeps_is_not_found(fleet: Fleet) -> None:
+    with pytest.raises(openai.NotFoundError, match="not kept by any cluster") as caught:
+        fleet.openai().responses.create(model=MODEL, input="And?", previous_response_id="resp_0")
+    assert caught.value.param == "previous_response_id"

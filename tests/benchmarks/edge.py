@@ -1,234 +1,176 @@
-"""CPU per proxied call and per streamed event of one front door: `make bench`.
+"""`make bench`: the front door beside other proxies, in one run on one machine.
 
-The front door runs on one core with everything on: keys, decisions over ten clusters, probes,
-metrics, failover armed. The mock clusters and the load run in processes of their own on the
-other cores. CPU time (user and system, from the kernel's accounting) is the figure of record:
-unlike wall time it survives a noisy machine. What the mock cluster itself needs for the same
-calls is the yardstick: where that is high, the machine was slow in that minute. Rounds are
-interleaved; medians are reported.
+Rounds are interleaved: in each, every proxy is started anew and measured in every scenario. The report (Markdown and a
+plot) is written to docs/benchmarks/; `--json` keeps all that was found, and `--from` makes a report of such a file.
 """
 
 import json
-import os
-import platform
-import statistics
-import subprocess
-import sys
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from router.auth import ENTROPY_BYTES, new_key
+from federation.limits import raise_descriptor_limit
+from tests.benchmarks import install, machine, plan, plot, report
+from tests.benchmarks.bench import Bench
+from tests.benchmarks.measure import Round
+from tests.benchmarks.proxies import Proxy, chosen
+from tests.benchmarks.sample import Sample
 
-CLUSTERS = 10
-REGIONS = (
-    "us-central1",
-    "us-east4",
-    "europe-west4",
-    "europe-west2",
-    "asia-northeast1",
-    "asia-southeast1",
-    "us-west1",
-    "southamerica-east1",
-    "australia-southeast1",
-    "northamerica-northeast1",
-)
-EVENTS_PER_STREAM = 100
-EVENT_INTERVAL_S = 0.05
 REPORT = Path("docs/benchmarks/edge.md")
+PLOT = Path("docs/benchmarks/edge.svg")
 
 
-@dataclass(frozen=True)
-class Case:
-    """One thing to measure. `per` is what the CPU time is divided by."""
+@dataclass
+class Run:
+    """All that a run found, as it is kept in JSON."""
 
-    name: str
-    connections: int
-    calls: int
-    prompt_bytes: int
-    stream: bool
-    per: str
+    command: str
+    date: str
+    rounds: int
+    quick: bool
+    upload_path: str
+    machine: dict[str, str]
+    peers: list[dict[str, str | None]] = field(default_factory=list)  # Version, or why there is none.
+    samples: list[dict[str, Any]] = field(default_factory=list)
 
-
-CASES = (
-    Case("call, 2 KB prompt", 32, 15_000, 2_000, False, "call"),
-    Case("call, 32 KB prompt", 32, 5_000, 32_000, False, "call"),
-    Case("call, 256 KB prompt", 16, 1_000, 256_000, False, "call"),
-    Case("event, 100 streams", 100, 100, 2_000, True, "event"),
-    Case("event, 500 streams", 500, 500, 2_000, True, "event"),
-)
+    def add(self, samples: Iterable[Sample]) -> None:
+        self.samples += [sample.as_row() for sample in samples]
 
 
-def cpu_s(pid: int) -> float:
-    """User and system CPU seconds of a process so far."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+def find_peers(proxies: Iterable[Proxy], may_install: bool, console: Console) -> list[dict[str, str | None]]:
+    """What is there of them, installed where it was missing."""
+    found: list[dict[str, str | None]] = []
+    for proxy in proxies:
+        with console.status(f"looking for {proxy.title}"):
+            row: dict[str, str | None] = {"name": proxy.name, "title": proxy.title, "version": None, "cause": None}
+            row["from"] = f"PyPI: {proxy.pypi}" if proxy.pypi else f"Debian: {proxy.debian}" if proxy.debian else "here"
+            try:
+                row["version"] = install.provide(proxy, may_install)
+            except install.NotInstalled as cause:
+                row["cause"] = str(cause)
+        console.print(f"{proxy.title}: {row['version'] or row['cause']}", highlight=False)
+        found.append(row)
+    return found
 
 
-def rss_kb(pid: int) -> int:
-    """Resident memory of a process."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1])
-    return 0
+def measure(run: Run, proxies: list[Proxy], scenarios: list[plan.Scenario], long: bool, console: Console) -> None:
+    """All rounds, and then what is measured once."""
+    halvings: dict[tuple[str, str], int] = {}
+    given_up: dict[tuple[str, str], str] = {}
+    seconds = run.rounds * sum(
+        plan.start_s(proxy.name) + sum(one.takes_s for one in scenarios if plan.applies(one, proxy.name))
+        for proxy in proxies
+    )
+    tries_max = 1 if run.quick else plan.TRIES_MAX
+    long = long and proxies[0].name == "tradewind"
+    seconds += plan.LONG.takes_s if long else 0
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TextColumn("left"))
+    with (
+        tempfile.TemporaryDirectory(prefix="bench-") as folder,
+        Bench(Path(folder)) as bench,
+        Progress(*columns, TimeRemainingColumn(), console=console, refresh_per_second=1) as progress,
+    ):
+        task = progress.add_task("starts", total=seconds)
+        for number in range(run.rounds):
+
+            def note(text: str, took_s: float, number: int = number) -> None:
+                shown = f"round {number + 1} of {run.rounds}, {text}" if text else None
+                progress.update(task, advance=took_s, **({"description": shown} if shown else {}))
+
+            for proxy in proxies:
+                one = Round(bench, number, run.upload_path, note, tries_max)
+                run.add(one.run(proxy, scenarios, halvings, given_up))
+                progress.advance(task, plan.start_s(proxy.name))
+        if long:
+            progress.update(task, description="1,000 events on each of 2,000 streams")
+            last = Round(bench, 0, run.upload_path, lambda text, took_s: None)
+            run.add(last.run(proxies[0], [plan.LONG], {}, {}))
+            progress.advance(task, plan.LONG.takes_s)
 
 
-class Bench:
-    """The processes of a run."""
+def command_line(options: dict[str, object]) -> str:
+    """The words that make this report again."""
+    given = [f"--{name} {value}" if value is not True else f"--{name}" for name, value in options.items() if value]
+    return f'make bench ARGS="{" ".join(given)}"' if given else "make bench"
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.cores = sorted(os.sched_getaffinity(0))
-        self.children: list[subprocess.Popen[str]] = []
-        os.sched_setaffinity(0, set(self.others))
 
-    @property
-    def others(self) -> list[int]:
-        """The cores that are not the front door's."""
-        return self.cores[1:] or self.cores
-
-    def start(self, *command: str, cores: list[int]) -> subprocess.Popen[str]:
-        """A child on these cores, at its first line of output."""
-        child = subprocess.Popen(
-            [sys.executable, *command],
-            stdout=subprocess.PIPE,
-            stderr=(self.folder / "stderr").open("a"),
-            text=True,
-            preexec_fn=lambda: os.sched_setaffinity(0, set(cores)),
-        )
-        self.children.append(child)
-        return child
-
-    def __enter__(self) -> "Bench":
-        self.upstream = upstream = self.start(
-            "-m", "tests.benchmarks.upstream", str(EVENTS_PER_STREAM), str(EVENT_INTERVAL_S), cores=self.others
-        )
-        assert upstream.stdout is not None
-        port = int(upstream.stdout.readline())
-        made = new_key(os.urandom(ENTROPY_BYTES), tenant="bench")
-        self.key = made.text
-        (self.folder / "keys.yaml").write_text(json.dumps([{"id": "k", "tenant": "bench", "sha256": made.row.sha256}]))
-        clusters = [
-            {
-                "name": f"{region}-a",
-                "region": region,
-                "endpoint": f"http://127.0.0.1:{port}",
-                "models": {"m": {"slots": 10_000}},
-            }
-            for region in REGIONS[:CLUSTERS]
-        ]
-        (self.folder / "inventory.yaml").write_text(json.dumps({"clusters": clusters}))
-        settings = {
-            "region": "us-central1",
-            "inventory": "inventory.yaml",
-            "port": 0,
-            "admin_port": 0,
-            "keys_file": "keys.yaml",
-            "client_region_header": "x-client-region",
-            "trusted_proxies": ["127.0.0.0/8"],
-        }
-        (self.folder / "serve.yaml").write_text(json.dumps(settings))
-        os.chmod(self.folder / "keys.yaml", 0o600)
-        self.door = self.start("-m", "router.cli.main", "serve", str(self.folder / "serve.yaml"), cores=self.cores[:1])
-        assert self.door.stdout is not None
-        line = self.door.stdout.readline()
-        assert line.startswith("ready "), (self.folder / "stderr").read_text()
-        self.port = int(json.loads(line.removeprefix("ready "))["url"].rpartition(":")[2])
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for child in self.children:
-            child.kill()
-            child.wait()
-
-    def measure(self, case: Case) -> dict[str, float]:
-        """One round of a case."""
-        before, mock_before = cpu_s(self.door.pid), cpu_s(self.upstream.pid)
-        child = self.start(
-            "-m",
-            "tests.benchmarks.client",
-            *map(str, (self.port, case.connections, case.calls, case.prompt_bytes, int(case.stream))),
-            self.key,
-            cores=self.others,
-        )
-        out, _ = child.communicate(timeout=180)
-        told = json.loads(out)
-        assert told["calls"] == case.calls, told
-        assert told["errors"] == 0, told
-        used = cpu_s(self.door.pid) - before
-        divisor = told["events"] if case.per == "event" else told["calls"]
-        mock = cpu_s(self.upstream.pid) - mock_before
-        return {
-            "us": used / divisor * 1e6,
-            "mock_us": mock / divisor * 1e6,
-            "per_s": divisor / told["seconds"],
-            "busy": used / told["seconds"],
-        }
+def new_run(options: dict[str, object], rounds: int | None, quick: bool, upload_path: str) -> Run:
+    """One that has found nothing yet."""
+    return Run(
+        command=command_line(options),
+        date=datetime.now(UTC).date().isoformat(),
+        rounds=rounds or (1 if quick else plan.ROUNDS),
+        quick=quick,
+        upload_path=upload_path,
+        machine=machine.description(),
+    )
 
 
 @click.command()
-@click.option("--rounds", default=5, show_default=True, type=click.IntRange(1, 50))
-@click.option("--only", help="Only cases whose name contains this.")
-@click.option("--write/--no-write", default=True, help=f"Write {REPORT}.")
-@click.option("--json", "as_json", is_flag=True)
-def main(rounds: int, only: str | None, write: bool, as_json: bool) -> None:
-    """Measure the front door's CPU per call and per event.
+@click.option("--rounds", type=click.IntRange(1, 50), help=f"{plan.ROUNDS}; with --quick, 1.")
+@click.option("--only", help="Only these proxies, comma-separated: tradewind,nginx,envoy.")
+@click.option("--scenario", help="Only scenarios whose name contains this: streams, calls-2k, ttfb ...")
+@click.option("--quick", is_flag=True, help="A smoke run of two minutes; the report goes to stdout alone.")
+@click.option("--no-install", is_flag=True, help="Measure what is there; say what is not.")
+@click.option("--upload-path", default=plan.UPLOAD_PATH, show_default=True, help="Where files are uploaded to.")
+@click.option("--json", "json_file", type=click.Path(path_type=Path, dir_okay=False), help="Keep all rounds in FILE.")
+@click.option("--from", "from_file", type=click.Path(path_type=Path, exists=True), help="Report of such a FILE.")
+@click.option("--write/--no-write", default=None, help=f"Write {REPORT} and {PLOT}: full runs do.")
+def main(
+    rounds: int | None,
+    only: str | None,
+    scenario: str | None,
+    quick: bool,
+    no_install: bool,
+    upload_path: str,
+    json_file: Path | None,
+    from_file: Path | None,
+    write: bool | None,
+) -> None:
+    """Measure Tradewind beside other proxies: CPU, latency, memory.
 
     \b
     Example:
-      make bench ARGS="--rounds 3 --only 2.KB"
+      make bench ARGS="--quick --only tradewind,nginx,envoy"
     """
     console = Console(stderr=True)
-    cases = [case for case in CASES if only is None or only in case.name]
-    found: dict[str, list[dict[str, float]]] = {case.name: [] for case in cases}
-    with tempfile.TemporaryDirectory() as folder, Bench(Path(folder)) as bench, Progress(console=console) as progress:
-        task = progress.add_task("measuring", total=(rounds + 1) * len(cases))
-        for number in range(rounds + 1):
-            for case in cases:
-                result = bench.measure(case)
-                if number:  # The first round warms up.
-                    found[case.name].append(result)
-                progress.advance(task)
-        memory_kb = rss_kb(bench.door.pid)
-    rows = []
-    for case in cases:
-        us = sorted(result["us"] for result in found[case.name])
-        rows.append(
-            {
-                "case": case.name,
-                "us_median": statistics.median(us),
-                "us_min": us[0],
-                "us_max": us[-1],
-                "mock_us": statistics.median(result["mock_us"] for result in found[case.name]),
-                "busy": statistics.median(result["busy"] for result in found[case.name]),
-            }
-        )
-    if as_json:
-        print(json.dumps({"rows": rows, "rss_kb": memory_kb}))
-        return
-    table = [
-        "| CPU per | median µs | min | max | mock cluster µs | core busy |",
-        "|---|---:|---:|---:|---:|---:|",
-        *(
-            f"| {row['case']} | {row['us_median']:.0f} | {row['us_min']:.0f} | {row['us_max']:.0f} "
-            f"| {row['mock_us']:.0f} | {row['busy']:.0%} |"
-            for row in rows
-        ),
-    ]
-    print("\n".join(table))
-    if write and only is None:
+    if from_file:
+        run = Run(**json.loads(from_file.read_text()))
+    else:
+        options = {"rounds": rounds, "only": only, "scenario": scenario, "quick": quick}
+        if upload_path != plan.UPLOAD_PATH:
+            options["upload-path"] = upload_path
+        run = new_run(options, rounds, quick, upload_path)
+        try:
+            proxies = chosen(only.split(",") if only else None)
+        except KeyError as error:
+            raise click.UsageError(str(error.args[0])) from None
+        scenarios = [one for one in plan.scenarios(quick) if (scenario or "") in one.name]
+        long = not quick and (scenario or "") in plan.LONG.name
+        if not scenarios and not long:
+            raise click.UsageError(f"no scenario's name contains {scenario!r}")
+        run.peers = find_peers(proxies, not no_install, console)
+        there = [proxy for proxy, row in zip(proxies, run.peers, strict=True) if row["version"]]
+        if not there:
+            raise click.ClickException("none of the proxies is there; see above")
+        raise_descriptor_limit()
+        measure(run, there, scenarios, long, console)
+    if json_file:
+        json_file.write_text(json.dumps(asdict(run), indent=1) + "\n")
+    text = report.markdown(asdict(run))
+    print(text)
+    whole = not (run.quick or only or scenario)
+    if write if write is not None else whole:
         REPORT.parent.mkdir(parents=True, exist_ok=True)
-        REPORT.write_text(
-            "# CPU of one front door\n\n"
-            f"{__doc__.split(chr(10), 2)[2].strip()}\n\n"
-            f"Made by `make bench` ({rounds} rounds, Python {platform.python_version()}, "
-            f"{len(bench.cores)} cores, {platform.machine()}). "
-            f"Resident memory at the end: {memory_kb / 1024:.0f} MB.\n\n" + "\n".join(table) + "\n"
-        )
+        REPORT.write_text(text)
+        PLOT.write_text(plot.svg(asdict(run)))
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import json
 import socket
+import ssl
 import struct
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -33,6 +34,7 @@ from router.configuration import Loaded
 from router.edge.door import FrontDoor
 from router.edge.protocol import EdgeProtocol
 from router.settings import EdgeSettings, RouterSettings, TimeoutSettings
+from router.tls import ClusterTls, OfferedCertificate
 
 MODEL = "tiny"
 REGIONS = {"near": "us-central1", "middle": "us-east4", "far": "europe-west4"}
@@ -119,8 +121,9 @@ def reset(writer: asyncio.StreamWriter) -> None:
 class ScriptedCluster:
     """Plays one script a request; the last one given is played for ever."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, tls: ssl.SSLContext | None = None) -> None:
         self.name = name
+        self.tls = tls
         self.requests: list[Request] = []
         self.connections = 0
         self.open = 0
@@ -133,12 +136,12 @@ class ScriptedCluster:
         self.port = 0
 
     async def start(self) -> None:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, limit=2**26)
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, limit=2**26, ssl=self.tls)
         self.port = self._server.sockets[0].getsockname()[1]
 
     @property
     def endpoint(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"{'http' if self.tls is None else 'https'}://127.0.0.1:{self.port}"
 
     def plays(self, *scripts: Script) -> None:
         self._scripts = deque(scripts)
@@ -361,6 +364,17 @@ class Answer:
         return str(error["code"])
 
     @property
+    def anthropic_type(self) -> str:
+        """The type of an error in Anthropic's shape; asserts the shape."""
+        told = self.json
+        assert set(told) == {"type", "error", "request_id"}, told
+        assert told["type"] == "error"
+        assert set(told["error"]) == {"type", "message"}, told
+        assert self["content-type"] == "application/json"
+        assert told["request_id"] in (None, self["x-request-id"])
+        return str(told["error"]["type"])
+
+    @property
     def events(self) -> list[bytes]:
         return [event for event in self.body.split(b"\n\n") if event]
 
@@ -487,14 +501,18 @@ class Stage:
     def far(self) -> ScriptedCluster:
         return self.clusters["far"]
 
-    async def client(self, receive_buffer: int | None = None) -> RawClient:
+    async def client(self, receive_buffer: int | None = None, tls: ssl.SSLContext | None = None) -> RawClient:
         sock = socket.socket()
         sock.setblocking(False)
         if receive_buffer is not None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", self.port))
         limit = 2**26 if receive_buffer is None else 2 * receive_buffer
-        client = RawClient(*await asyncio.open_connection(sock=sock, limit=limit))
+        client = RawClient(
+            *await asyncio.open_connection(
+                sock=sock, limit=limit, ssl=tls, server_hostname="door.test" if tls else None
+            )
+        )
         self._clients.append(client)
         return client
 
@@ -530,6 +548,10 @@ class Stage:
         for labels, count in self._counted("tradewind_calls", "outcome").items():
             found[labels[0]] = found.get(labels[0], 0) + count
         return found
+
+    def resumes(self) -> dict[str, int]:
+        """What became of how many streams that broke."""
+        return {labels[0]: count for labels, count in self._counted("tradewind_resumes", "outcome").items()}
 
     def _counted(self, metric: str, *labels: str) -> dict[Any, int]:
         found: dict[Any, int] = {}
@@ -572,10 +594,17 @@ async def stage(
     keys: ApiKeys | None = None,
     slots: int = 64,
     plain: bool = False,
+    cors_origins: tuple[str, ...] = (),
     seed: int = 7,
+    features: tuple[str, ...] = (),
+    paths: Mapping[str, Sequence[str]] | None = None,
+    offered: OfferedCertificate | None = None,
+    tls: ClusterTls | None = None,
+    cluster_tls: Mapping[str, ssl.SSLContext] | None = None,
+    server_names: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Stage]:
     """Start it all; end it all, and check that no call was left behind. `plain`: uvicorn's own protocol."""
-    clusters = {name: ScriptedCluster(name) for name in names}
+    clusters = {name: ScriptedCluster(name, (cluster_tls or {}).get(name)) for name in names}
     for cluster in clusters.values():
         await cluster.start()
     settings = RouterSettings(
@@ -586,10 +615,16 @@ async def stage(
         trusted_proxies=("127.0.0.0/8",),
         timeouts=timeouts or TimeoutSettings(),
         edge=edge or EdgeSettings(),
+        cors_origins=cors_origins,
     )
     rows = tuple(
         ClusterRow(
-            name=name, region=REGIONS[name], endpoint=cluster.endpoint, models={MODEL: DeclaredPool(slots=slots)}
+            name=name,
+            region=REGIONS[name],
+            endpoint=cluster.endpoint,
+            models={MODEL: DeclaredPool(slots, features)},
+            paths=tuple((paths or {}).get(name, ())),
+            server_name=(server_names or {}).get(name),
         )
         for name, cluster in clusters.items()
     )
@@ -600,6 +635,7 @@ async def stage(
         heartbeat_keys={},
         distances=distances,
         api_keys=keys,
+        tls=tls,
     )
     clock = SystemClock()
     registry = CollectorRegistry()
@@ -612,9 +648,11 @@ async def stage(
     listener.listen(256)
     listener.setblocking(False)
     here.port = listener.getsockname()[1]
-    here.url = f"http://127.0.0.1:{here.port}"
+    here.url = f"{'http' if offered is None else 'https'}://127.0.0.1:{here.port}"
     app = build_public(door, "0")
-    here.server = server = _server(app, settings, http="httptools" if plain else partial(EdgeProtocol, door=door))
+    here.server = server = _server(
+        app, settings, http="httptools" if plain else partial(EdgeProtocol, door=door), offered=offered
+    )
     loop = asyncio.get_running_loop()
     server.config.load()
     server.lifespan = server.config.lifespan_class(server.config)

@@ -126,10 +126,10 @@ async def test_a_clients_request_id_is_taken_over_and_an_unfit_one_replaced() ->
         assert len({request.headers["x-request-id"] for request in here.near.requests}) == 5
 
 
-async def test_a_query_string_does_not_hide_an_inference_path_and_does_not_go_up() -> None:
+async def test_a_query_string_does_not_hide_an_inference_path_and_goes_up_with_it() -> None:
     async with stage() as here:
         assert (await here.ask(post(path=CHAT + "?api-version=1&a=%20"))).status == 200
-        assert here.near.requests[0].line == "POST /v1/chat/completions HTTP/1.1"
+        assert here.near.requests[0].line == "POST /v1/chat/completions?api-version=1&a=%20 HTTP/1.1"
 
 
 @pytest.mark.parametrize("path", [f"http://door{CHAT}", "/%76%31/chat/completions"], ids=["absolute form", "escaped"])

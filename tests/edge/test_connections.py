@@ -64,7 +64,7 @@ async def test_pipelined_requests_of_both_kinds_are_answered_in_order() -> None:
 
 
 async def test_a_pipelined_call_waits_for_a_stream_before_it() -> None:
-    hangs = Hangs(STREAM_HEAD + chunk(sse("a")[0]), chunk(sse("b")[0]) + b"0\r\n\r\n")
+    hangs = Hangs(STREAM_HEAD + chunk(sse("a")[0]), chunk(sse("b")[1]) + b"0\r\n\r\n")
     async with stage() as here:
         here.near.plays(hangs, answers(b"second"))
         client = await here.client()
@@ -74,7 +74,7 @@ async def test_a_pipelined_call_waits_for_a_stream_before_it() -> None:
         assert await client.chunk() == sse("a")[0]
         assert len(here.near.requests) == 1
         hangs.go.set()
-        assert await client.chunk() == sse("b")[0]
+        assert await client.chunk() == sse("b")[1]
         assert await client.chunk() is None
         assert (await client.answer()).body == b"second"
 

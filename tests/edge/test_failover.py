@@ -411,7 +411,7 @@ async def test_a_cluster_no_longer_declared_is_not_tried() -> None:
 async def test_an_endpoint_without_an_address_counts_as_refused() -> None:
     async with stage() as here:
         here.door.pools["near"].host = "no-such-host.invalid"
-        here.door.pools["near"].addresses = ()
+        here.door.pools["near"].book.replace(())
         assert (await here.ask(post()))["x-tradewind-cluster"] == "middle"
         assert here.attempts()["near", "refused"] == 1
 

@@ -94,6 +94,48 @@ def test_the_parser_refuses_what_we_count_on_it_to_refuse() -> None:
             Told().read(refused)
 
 
+def test_the_request_parser_takes_liberties_that_change_no_meaning() -> None:
+    for accepted in (
+        b"GET   /a   HTTP/1.1\r\nhost: a\r\n\r\n",
+        b"\r\n\n\rGET /a HTTP/1.1\r\nhost: a\r\n\r\n",
+        b"OPTIONS /a RTSP/1.0\r\nhost: a\r\n\r\n",
+    ):
+        assert Told().read(accepted)[-1] == "end", accepted
+
+
+def test_the_request_parser_takes_a_line_without_a_version() -> None:
+    told = Told()
+    assert told.read(b"PUT /a\n\r\n")[-1] == "end"
+    assert told.parser.get_http_version() == "0.9"
+
+
+def test_white_space_behind_a_value_is_told_with_it() -> None:
+    assert (b"a", b"b \t") in Told().read(b"GET / HTTP/1.1\r\na:  b \t\r\n\r\n")
+
+
+def test_the_answer_parser_takes_what_we_refuse() -> None:
+    for accepted in (
+        b"HTTP/2.0 200 X\r\ncontent-length: 0\r\n\r\n",
+        b"HTTP/1.0 200 X\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"HTTP/1.1 200 X\r\ntransfer-encoding: gzip\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+    ):
+        assert ToldOfAnswer().read(accepted)[-1] == "end", accepted
+
+
+def test_the_answer_parser_passes_on_the_chunks_of_an_encoding_that_it_does_not_know() -> None:
+    for encoding in (b"chunked\t", b"gzip"):
+        events = ToldOfAnswer().read(b"HTTP/1.1 200 X\r\ntransfer-encoding: %s\r\n\r\n2\r\nhi\r\n" % encoding)
+        assert b"2\r\nhi\r\n" in b"".join(event for event in events if isinstance(event, bytes))
+
+
+def test_the_method_of_the_latest_request_is_told_until_another_is_read() -> None:
+    told = Told()
+    told.read(b"HEAD / HTTP/1.1\r\nhost: a\r\n\r\n")
+    with pytest.raises(httptools.HttpParserError):
+        told.read(b"\0")
+    assert told.parser.get_method() == b"HEAD"
+
+
 def test_an_upgrade_with_a_body_loses_the_body() -> None:
     told = Told()
     with pytest.raises(httptools.HttpParserUpgrade):

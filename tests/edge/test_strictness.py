@@ -18,8 +18,10 @@ from tests.edge.harness import (
     get,
     head,
     post,
+    raw,
     sse,
     stage,
+    then_closes,
     until,
 )
 
@@ -148,6 +150,79 @@ async def test_an_upgrade_of_another_path_is_answered_plainly_and_the_connection
         assert await client.ended() == b""
 
 
+@pytest.mark.parametrize(
+    "line", ["GET /v1/models HTTP/2.0", "GET /v1/models HTTP/0.9", "HEAD /v1/models HTTP/2.0", "POST /v1/none HTTP/1.2"]
+)
+async def test_what_is_no_call_is_read_as_strictly(line: str) -> None:
+    async with stage() as here:
+        client = await here.client()
+        await client.send(lines("Host: a", line=line) + get("/healthz"))
+        answer = await client.answer()
+        assert (answer.status, answer["connection"]) == (400, "close")
+        assert await client.ended() == b""
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        pytest.param(lines("Host: a", "Host: b", line="HEAD /healthz HTTP/1.1"), id="two hosts"),
+        pytest.param(lines("Host: a", "X: " + "a" * 9000, line="HEAD /healthz HTTP/1.1"), id="large head"),
+        pytest.param(get("/healthz", method="HEAD") + b"\x00\r\n\r\n", id="garbage behind it"),
+    ],
+)
+async def test_an_error_that_may_answer_head_has_no_body(request_: bytes) -> None:
+    """Whoever asked for a head only would take a body for the next answer."""
+    async with stage(edge=SMALL) as here:
+        client = await here.client()
+        await client.send(request_)
+        rest = await client.ended()
+        assert rest.endswith(b"\r\n\r\n"), rest
+        assert b"content-length: 0\r\n" in rest or rest.startswith(b"HTTP/1.1 200")
+
+
+async def test_a_request_that_expects_100_and_breaks_off_is_told_of_the_error_alone() -> None:
+    """The app has not asked for the body yet when the request turns out to be none; 100 behind an error is noise."""
+    async with stage() as here:
+        client = await here.client()
+        broken = lines("Host: a", "Expect: 100-continue", "Transfer-Encoding: chunked", line="PUT /v1/models HTTP/1.1")
+        await client.send(broken + b"zz\r\n")
+        assert (await client.answer()).status == 400
+        assert await client.ended() == b""
+
+
+# Answers of clusters.
+
+
+async def test_an_interim_answer_behind_a_complete_one_takes_nothing_from_it() -> None:
+    behind = b"HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n"
+    async with stage() as here:
+        sent = (
+            head(200, {"content-type": "application/json", "x-model": "kept", "content-length": "2"}) + b"{}" + behind
+        )
+        here.near.plays(raw(sent))
+        answer = await here.ask(post())
+        assert (answer["content-type"], answer["x-model"], answer.body) == ("application/json", "kept", b"{}")
+
+
+@pytest.mark.parametrize("cut", range(1, 15))
+async def test_the_last_event_of_a_stream_without_a_length_is_seen_however_it_is_cut(cut: int) -> None:
+    first, last = sse("a")
+    async with stage() as here:
+        whole = head(200, {"content-type": "text/event-stream"}) + first + last
+        here.near.plays(then_closes(whole[:-cut], later=whole[-cut:]))
+        answer = await here.ask(post(stream=True))
+        assert (answer.body, answer.complete) == (first + last, True)
+
+
+async def test_an_encoding_of_an_answer_that_the_parser_does_not_undo_is_refused() -> None:
+    """A tab behind the name: the parser takes the body as it is, chunk sizes and all."""
+    async with stage() as here:
+        here.near.plays(then_closes(head(200, {"transfer-encoding": "chunked\t"}) + chunk(b"hello") + b"0\r\n\r\n"))
+        answer = await here.ask(post())
+        assert (answer.body, answer["x-tradewind-cluster"]) == (completion("middle"), "middle")
+        assert here.attempts() == {("near", "bad_answer"): 1, ("middle", "served"): 1}
+
+
 # Too large.
 
 
@@ -253,7 +328,7 @@ async def test_bodies_of_all_calls_together_are_bounded() -> None:
 
 async def test_a_prompt_is_not_counted_any_more_once_its_answer_has_begun() -> None:
     async with stage() as here:
-        hangs = Hangs(STREAM_HEAD + chunk(sse("a")[0]), b"0\r\n\r\n")
+        hangs = Hangs(STREAM_HEAD + chunk(sse("a")[0]), chunk(sse("a")[1]) + b"0\r\n\r\n")
         here.near.plays(hangs)
         client = await here.client()
         await client.send(post(stream=True, padding="x" * 100_000))
@@ -261,7 +336,7 @@ async def test_a_prompt_is_not_counted_any_more_once_its_answer_has_begun() -> N
         assert await client.chunk()
         assert here.door.buffered_bytes == 0
         hangs.go.set()
-        assert await client.chunk() is None
+        assert await client.chunk() == sse("a")[1]
 
 
 async def test_calls_beyond_the_bound_are_told_to_come_back() -> None:

@@ -145,7 +145,12 @@ def test_refusals_that_are_nobodys_fault_never_eject(kind: OutcomeKind) -> None:
 def test_every_outcome_is_evidence_for_against_or_neither() -> None:
     assert not ANSWERED & AGAINST_CLUSTER.keys()
     neither = set(OutcomeKind) - ANSWERED - AGAINST_CLUSTER.keys()
-    assert neither == {OutcomeKind.ABANDONED, OutcomeKind.CANCELLED, OutcomeKind.LOCAL_SHORTAGE}
+    assert neither == {
+        OutcomeKind.ABANDONED,
+        OutcomeKind.CANCELLED,
+        OutcomeKind.LOCAL_SHORTAGE,
+        OutcomeKind.POOL_FULL,
+    }
 
 
 def test_answers_counted_together_are_worth_as_much_as_one_by_one() -> None:

@@ -26,7 +26,9 @@ def test_good_inventory_has_no_mistakes() -> None:
 
 
 def test_specs_are_what_the_federation_reads() -> None:
-    held = inventory({"endpoint": "http://a:80/", "models": {"llama": {"slots": 8}}, "probe_path": "/ready"})
+    held = inventory(
+        {"endpoint": "http://a:80/", "models": {"llama": {"slots": 8}}, "probe_path": "/ready", "paths": ["/v1/foo"]}
+    )
     assert held.specs() == {
         "a": ClusterSpec(
             name="a",
@@ -34,6 +36,7 @@ def test_specs_are_what_the_federation_reads() -> None:
             endpoint="http://a:80",
             models={"llama": DeclaredPool(8)},
             probe_path="/ready",
+            paths=frozenset({"/v1/foo"}),
         )
     }
 
@@ -50,6 +53,15 @@ def test_specs_are_what_the_federation_reads() -> None:
         ({"region": ""}, "clusters.0.region", "name the region"),
         ({"endpoint": "ftp://a"}, "clusters.0.endpoint", "not a URL like"),
         ({"probe_path": "health"}, "clusters.0.probe_path", "does not start with /"),
+        ({"paths": ["/v1/ok", "v1/foo"]}, "clusters.0.paths.1", "plain path"),
+        ({"paths": ["/v1/foo?a=1"]}, "clusters.0.paths.0", "plain path"),
+        ({"paths": ["/v1/{id}"]}, "clusters.0.paths.0", "plain path"),
+        ({"paths": ["/v1/../foo"]}, "clusters.0.paths.0", "plain path"),
+        ({"paths": ["//foo"]}, "clusters.0.paths.0", "plain path"),
+        ({"paths": ["/" + "a" * 200]}, "clusters.0.paths.0", "plain path"),
+        ({"paths": ["/v1/models"]}, "clusters.0.paths.0", "front door itself"),
+        ({"paths": ["/v1/models/x"]}, "clusters.0.paths.0", "front door itself"),
+        ({"paths": ["/a"] * 101}, "clusters.0.paths", "100 at most"),
         ({"models": {"m": {"slots": -1}}}, "clusters.0.models.m.slots", "not within"),
         ({"models": {"m": {"slots": 10**7}}}, "clusters.0.models.m.slots", "not within"),
         ({"heartbeat_keys": [{"id": "k"}]}, "clusters.0.heartbeat_keys.0", "either"),
@@ -118,3 +130,17 @@ def test_endpoint_that_cannot_be_dialled(endpoint: str) -> None:
 def test_fields_nobody_knows_are_refused(row: dict[str, object]) -> None:
     with pytest.raises(msgspec.ValidationError):
         inventory(row)
+
+
+@pytest.mark.parametrize("name", ["", "a b", "-a.test", "10.0.0.1", "a..b", "a.test.", "x" * 64, "*.a.test", "ä.test"])
+def test_a_server_name_is_a_host_name(name: str) -> None:
+    ((path, message),) = told(inventory({"endpoint": "https://10.0.0.1", "server_name": name})).items()
+    assert path == "clusters.0.server_name"
+    assert "no host name" in message
+
+
+def test_a_server_name_is_handed_on_and_wants_https() -> None:
+    good = inventory({"endpoint": "https://10.0.0.1", "server_name": "a-1.clusters.test"})
+    assert told(good) == {}
+    assert good.specs()["a"].server_name == "a-1.clusters.test"
+    assert "https only" in told(inventory({"server_name": "a.test"}))["clusters.0.server_name"]

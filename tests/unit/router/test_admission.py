@@ -11,15 +11,24 @@ from router.admission import DEADLINE_MS_MAX, SESSION_LENGTH_MAX, admit, is_trus
 from router.call import ANONYMOUS, RANK, Call, Priority, Tenant
 from router.edge.heads import RequestHead
 from router.errors import Failure, Kind
+from router.paths import CHAT, RESPONSES_PATH, TABLE, Route
 
 RESIDENCY = {"eu": frozenset({"europe-west1", "europe-west4"}), "us": frozenset({"us-central1"})}
 BODY = b'{"model":"llama","stream":true,"max_tokens":9}'
 CRITICAL, STANDARD, SHEDDABLE = Priority.CRITICAL, Priority.STANDARD, Priority.SHEDDABLE
 
 
-def admitted(*, body: bytes = BODY, tenant: Tenant = ANONYMOUS, **head: bytes | None) -> Call | Failure:
+def admitted(
+    *,
+    body: bytes = BODY,
+    tenant: Tenant = ANONYMOUS,
+    target: bytes = b"/v1/chat/completions",
+    route: Route = CHAT,
+    **head: bytes | None,
+) -> Call | Failure:
     return admit(
-        path="/v1/chat/completions",
+        route=route,
+        target=target,
         head=RequestHead(forwarded=b"", **head),  # type: ignore[arg-type]
         body=body,
         tenant=tenant,
@@ -43,6 +52,20 @@ def refused(*, body: bytes = BODY, tenant: Tenant = ANONYMOUS, **head: bytes | N
 
 def tenant(**fields: object) -> Tenant:
     return Tenant(name="t", **fields)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("target", "path"),
+    [
+        (b"/v1/chat/completions?api-version=2", "/v1/chat/completions?api-version=2"),
+        (b"/v1/chat/completions?a=1#there", "/v1/chat/completions?a=1"),
+        (b"/v1/chat/completions?q=\xe9", "/v1/chat/completions?q=\xe9"),
+    ],
+)
+def test_query_goes_on_and_fragment_does_not(target: bytes, path: str) -> None:
+    result = admitted(target=target)
+    assert isinstance(result, Call)
+    assert result.path == path
 
 
 def test_request_becomes_a_call() -> None:
@@ -258,3 +281,20 @@ def test_peer_is_trusted_by_its_network(address: str, trusted: bool) -> None:
 
 def test_nobody_is_trusted_without_networks() -> None:
     assert not is_trusted("127.0.0.1", [])
+
+
+@pytest.mark.parametrize(("route", "continues"), [(TABLE[RESPONSES_PATH], "resp_1"), (CHAT, None)])
+def test_reference_counts_on_its_own_path_only(route: Route, continues: str | None) -> None:
+    result = admitted(body=b'{"model":"m","previous_response_id":"resp_1"}', route=route)
+    assert isinstance(result, Call)
+    assert result.continues == continues
+
+
+def test_conversations_are_refused_with_a_reason() -> None:
+    body = b'{"model":"m","conversation":{"id":"conv_1"}}'
+    result = admitted(body=body, route=TABLE[RESPONSES_PATH])
+    assert isinstance(result, Failure)
+    assert (result.kind, result.param) == (Kind.BAD_BODY, "conversation")
+    assert "previous_response_id" in result.message
+    assert isinstance(admitted(body=body), Call)
+    assert isinstance(admitted(body=b'{"model":"m","conversation":null}', route=TABLE[RESPONSES_PATH]), Call)

@@ -8,7 +8,17 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from router.body import DECIDED_ON, BadBody, Fields, _bytes_unaccounted, read_fields
+from router.body import (
+    DECIDED_ON,
+    DECIDED_ON_STATEFUL,
+    LARGE_BYTES,
+    LARGE_MEMBERS_MAX,
+    BadBody,
+    Fields,
+    ResponsesFields,
+    _bytes_unaccounted,
+    read_fields,
+)
 
 
 def refusal(body: bytes) -> BadBody:
@@ -335,3 +345,57 @@ def test_a_large_body_of_countless_members_is_read_in_one_pass_or_refused() -> N
     assert read_fields(b'{"model":"m",%s}' % members).model == "m"
     with pytest.raises(BadBody, match="too intricate"):
         read_fields(b'{"model":"m",%s,"model":"n"}' % members)
+
+
+# What a call on the Responses path decides on beside the rest.
+
+STATE = DECIDED_ON_STATEFUL[len(DECIDED_ON) :]
+STATE_KEYS = [(name, spelled) for name in STATE for spelled in [name, *spellings(name)]]
+STATE_VALUE = {"previous_response_id": '"resp_1"', "conversation": '"conv_1"'}
+
+
+@pytest.mark.parametrize("space", ["", " "])
+@pytest.mark.parametrize(
+    ("name", "spelled"), [(name, spelled) for name in STATE for spelled in [name, *spellings(name)]]
+)
+def test_reference_that_stands_twice_is_refused_where_it_counts(name: str, spelled: str, space: str) -> None:
+    for first, second in [(name, spelled), (spelled, name), (spelled, spelled)]:
+        members = f'"{first}"{space}:{STATE_VALUE[name]},"a":[{{}}],{space}"{second}":{STATE_VALUE[name]}'
+        body = f'{{{space}"model":"m",{members}{space}}}'.encode()
+        with pytest.raises(BadBody) as caught:
+            read_fields(body, stateful=True)
+        assert caught.value.param == name
+        assert read_fields(body).model == "m"  # On other paths it is the model server's business.
+
+
+@pytest.mark.parametrize("spelled", ["previous_response_id", *spellings("previous_response_id")])
+@pytest.mark.parametrize("space", ["", " "])
+def test_reference_is_read_as_any_parser_reads_it(spelled: str, space: str) -> None:
+    fields = read_fields(f'{{{space}"model":"m","{spelled}":"resp_1"}}'.encode(), stateful=True)
+    assert isinstance(fields, ResponsesFields)
+    assert (fields.previous_response_id, bytes(fields.conversation)) == ("resp_1", b"null")
+
+
+@pytest.mark.parametrize(("value", "read"), [("null", None), ('""', "")])
+def test_reference_to_nothing(value: str, read: str | None) -> None:
+    fields = read_fields(f'{{"model":"m","previous_response_id":{value}}}'.encode(), stateful=True)
+    assert isinstance(fields, ResponsesFields)
+    assert fields.previous_response_id == read
+
+
+def test_reference_of_another_type_is_refused_where_it_counts() -> None:
+    body = b'{"model":"m","previous_response_id":5}'
+    with pytest.raises(BadBody, match="previous_response_id"):
+        read_fields(body, stateful=True)
+    assert read_fields(body).model == "m"
+
+
+def test_reference_in_a_hostile_body_is_read_or_refused() -> None:
+    filler = b'"x":{%s}' % b",".join(b'"%d":0' % number for number in range(LARGE_MEMBERS_MAX * 2))
+    body = b'{"model":"m","previous_response_id":"resp_1",%s}' % filler
+    assert len(body) > LARGE_BYTES
+    fields = read_fields(body, stateful=True)
+    assert isinstance(fields, ResponsesFields)
+    assert fields.previous_response_id == "resp_1"
+    with pytest.raises(BadBody, match="too intricate"):
+        read_fields(body[:-1] + b',"previous_response_id":"resp_1"}', stateful=True)

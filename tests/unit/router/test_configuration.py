@@ -135,6 +135,11 @@ port: 1
         ("workers: 0", "serve.yaml:4: workers: 0; expected 1 to 64"),
         ("edge: {calls_max: 0}", "serve.yaml:4: edge.calls_max: 0; expected at least 1"),
         ("stores: redis://x", "serve.yaml:4: stores: expected array; found str"),
+        ("cors_origins: [app.example.com]", "serve.yaml:4: cors_origins.0: 'app.example.com' is no origin; "),
+        ("cors_origins: [https://a.example/]", "serve.yaml:4: cors_origins.0: 'https://a.example/' is no origin; "),
+        ("cors_origins: [https://A.example]", "serve.yaml:4: cors_origins.0: 'https://A.example' is no origin; "),
+        ("cors_origins: [https://a:443]", "serve.yaml:4: cors_origins.0: 'https://a:443' is no origin; "),
+        ("cors_origins: ['*', https://a]", "serve.yaml:4: cors_origins.0: '*' lets every page call; "),
         ("trusted_proxies: [10.0.0.1/8]", "serve.yaml:4: trusted_proxies.0: 10.0.0.1/8 has host bits set; "),
         ("host: 0.0.0.0", "serve.yaml:4: host: 0.0.0.0 is open to others, which needs a keys_file"),
         ("admin_host: 0.0.0.0", "serve.yaml:4: admin_host: 0.0.0.0 is open to others, which needs an admin"),
@@ -220,7 +225,7 @@ def test_the_clusters_authorities_are_read_and_watched(tmp_path: Path) -> None:
     authorities = Path(certifi.where()).read_text()
     loaded = load_router(write(tmp_path, SERVE + "ca_file: ca.pem\n", **{"ca.pem": authorities}), {})
     assert loaded.tls is not None
-    assert loaded.tls.cert_store_stats()["x509_ca"] > 0
+    assert loaded.tls.context.cert_store_stats()["x509_ca"] > 0
     assert tmp_path / "ca.pem" in loaded.files
     (line,) = lines_of(write(tmp_path, SERVE + "ca_file: ca.pem\n", **{"ca.pem": "nonsense"}))
     assert line.startswith("ca.pem:1: expected certificates in PEM")

@@ -17,6 +17,7 @@ PAID = [
     OutcomeKind.NO_ROOM,
     OutcomeKind.MODEL_MISSING,
     OutcomeKind.CREDENTIALS,
+    OutcomeKind.POOL_FULL,
 ]
 FINAL = [
     OutcomeKind.SERVED,

@@ -42,7 +42,7 @@ def test_figures_add_up_over_ready_servers() -> None:
     assert (found.replicas_ready, found.replicas_desired) == (2, 2)
     assert (found.running, found.waiting, found.slots) == (7, 1, 512)
     assert (found.kv_cache_utilization_mean, found.kv_cache_utilization_max) == (0.375, 0.75)
-    assert found.features == ("continue_final_message",)
+    assert found.features == ("continue_final_message", "stop_withheld")
 
 
 def test_a_silent_server_is_desired_and_neither_ready_nor_idle() -> None:

@@ -14,6 +14,7 @@ from federation.lab.text import (
     block_hashes,
     key_of,
     natural_tokens,
+    piece_of,
     pieces_from,
     place_in_chat,
     place_in_completion,
@@ -113,3 +114,11 @@ def test_equal_prefixes_have_equal_leading_blocks() -> None:
     assert block_hashes(one, 3)[0] == block_hashes(other, 3)[0]
     assert block_hashes(one, 3)[1] != block_hashes(other, 3)[1]
     assert block_hashes(one, 16) == ()
+
+
+def test_our_own_pieces_are_found_again_by_their_numbers() -> None:
+    numbers = [token_id(piece) for piece in VOCABULARY]
+    assert [token_id(piece_of(number)) for number in numbers] == numbers
+    lost = {piece for piece in VOCABULARY if piece_of(token_id(piece)) != piece}
+    assert len(lost) <= 2  # Two pieces may share a number.
+    assert piece_of(-1) == "<-1>"

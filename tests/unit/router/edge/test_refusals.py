@@ -106,3 +106,25 @@ def test_missed_deadline_is_told_in_ms() -> None:
 
 def test_model_stands_in_the_sentence_as_it_was_asked_for() -> None:
     assert f"'{MODEL}'" in after(OutcomeKind.MODEL_MISSING).message
+
+
+def test_path_that_no_cluster_of_the_model_declares_is_not_found() -> None:
+    drops = {"a": Drop.ELSEWHERE, "b": Drop.ELSEWHERE}
+    refusal = Refuse(known=True, generation=1, drops=drops)
+    failure = no_candidate(call(path="/v1/foo?x=1", clusters=frozenset({"c"})), refusal, fleet_of(candidate()))
+    assert (failure.kind, failure.row.status, failure.row.retry) == (Kind.NOT_FOUND, 404, False)
+    assert failure.message.endswith("serves /v1/foo.")
+
+
+def test_declarer_that_is_drained_may_come_back() -> None:
+    drops = {"a": Drop.ELSEWHERE, "b": Drop.DRAINED}
+    failure = no_candidate(call(), Refuse(known=True, generation=1, drops=drops), fleet_of(candidate()))
+    assert (failure.kind, failure.row.retry) == (Kind.NO_CLUSTER, True)
+
+
+def test_call_whose_response_is_elsewhere_is_told_where() -> None:
+    refusal = Refuse(known=True, generation=1, drops={"a": Drop.ELSEWHERE})
+    continuing = call(continues="resp_1", clusters=frozenset({"c"}))
+    failure = no_candidate(continuing, refusal, fleet_of(candidate()))
+    assert (failure.kind, failure.param) == (Kind.NO_CLUSTER, "previous_response_id")
+    assert "kept by c" in failure.message

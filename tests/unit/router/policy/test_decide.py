@@ -252,3 +252,22 @@ def test_nothing_is_drawn_unless_somebody_starts_slowly(asked: Call, held: list[
     rng = Random(5)
     decide(asked, fleet_of(*held), own, rng)
     assert rng.getstate() == Random(5).getstate()
+
+
+def test_call_goes_only_to_clusters_that_can_serve_it() -> None:
+    only = frozenset({"mid", "far"})
+    assert placed(NEAR, MID, FAR, clusters=only) == (["mid", "far"], Reason.NEAREST)
+    full = candidate("mid", B, load=8)
+    assert placed(NEAR, full, FAR, clusters=only) == (["far", "mid"], Reason.OVERFLOW)
+    assert placed(NEAR, full, clusters=only)[0] == ["mid"]
+
+
+def test_call_that_nobody_can_serve_is_refused_with_the_reason() -> None:
+    decision = decided(NEAR, MID, clusters=frozenset({"far"}))
+    assert isinstance(decision, Refuse)
+    assert decision.drops == {"near": Drop.ELSEWHERE, "mid": Drop.ELSEWHERE}
+
+
+def test_panic_does_not_reach_beyond_the_clusters_that_can_serve_it() -> None:
+    near, mid = (candidate(name, region, drop=Drop.EJECTED) for name, region in (("near", A), ("mid", B)))
+    assert placed(near, mid, clusters=frozenset({"mid"})) == (["mid"], Reason.PANIC)

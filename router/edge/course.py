@@ -1,0 +1,78 @@
+"""Where one call may still go: its candidates, which of them were tried, and what came of that."""
+
+from federation.outcome import OutcomeKind
+from federation.view import Placed
+from router.call import Call
+from router.decision import Decision, Place, Reason
+from router.edge.door import FrontDoor
+from router.policy import decide
+from router.retry import ATTEMPTS_MAX, Attempts, Next, after_attempt
+
+_NEAREST, _FAILOVER, _RESUME = Reason.NEAREST, Reason.FAILOVER, Reason.RESUME
+
+
+class Course:
+    """See the module's docstring."""
+
+    __slots__ = ("_candidates", "_door", "_tried", "attempts", "reason", "retry_after_s")
+
+    def __init__(self, door: FrontDoor) -> None:
+        self.attempts = Attempts()
+        self.reason = _NEAREST
+        self.retry_after_s: float | None = None  # The shortest that a cluster without room has named.
+        self._door = door
+        self._candidates: tuple[Placed, ...] = ()
+        self._tried: list[str] = []
+
+    def decide(self, call: Call) -> Decision:
+        """Decide where the call goes, in which order."""
+        door = self._door
+        decision = decide(call, door.feed.view, door.in_flight, door.rng)
+        if isinstance(decision, Place):
+            self._candidates = decision.order
+            self.reason = decision.reason
+        return decision
+
+    def begins(self, placed: Placed) -> bool:
+        """It goes there now. False: nobody knows the way any more; the view has not caught up."""
+        cluster = placed.pool.cluster
+        self._tried.append(cluster)
+        if cluster not in self._door.pools:
+            return False
+        self.attempts.made += 1
+        return True
+
+    def next(self, call: Call) -> Placed | None:
+        """The next in order that has not been dropped since; when none is left, decide once more."""
+        door, tried = self._door, self._tried
+        for placed in self._candidates:
+            if placed.pool.cluster not in tried and door.still_stands(placed):
+                return placed
+        if not tried or len(tried) >= ATTEMPTS_MAX:
+            return None
+        decision = decide(call, door.feed.view, door.in_flight, door.rng)
+        if isinstance(decision, Place):
+            for placed in decision.order:
+                if placed.pool.cluster not in tried and placed.pool.cluster in door.pools:
+                    return placed
+        return None
+
+    def after_failure(self, call: Call, kind: OutcomeKind) -> Placed | None:
+        """An attempt failed before the first byte: where to go next, or nowhere any more."""
+        budget = self._door.budget
+        tokens = budget.tokens
+        if after_attempt(self.attempts, kind, budget) is not Next.TRY_NEXT:
+            return None
+        placed = self.next(call)
+        if placed is None:
+            budget.tokens = tokens  # Nobody to try: nothing to pay for.
+        elif self.reason is not _RESUME:
+            self.reason = _FAILOVER
+        return placed
+
+    def go_on(self) -> None:
+        """The stream broke: from here on it is gone on with, and not where it broke."""
+        self.reason = _RESUME
+        self._candidates = ()
+        self._tried = self._tried[-1:]
+        self.attempts.made = 0
