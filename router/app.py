@@ -40,6 +40,7 @@ from router.edge.accepting import accept_on
 from router.edge.dialer import PoolDialer
 from router.edge.door import FrontDoor
 from router.edge.holders import ResponseHolders
+from router.edge.plain_protocol import PlainProtocol
 from router.edge.pool import PoolDirectory
 from router.edge.protocol import EdgeProtocol
 from router.edge.resolver import Resolver
@@ -174,7 +175,7 @@ async def serve(loaded: Loaded, reload: Callable[[], Loaded]) -> int:
 def build_main(door: FrontDoor, offered: OfferedCertificate | None) -> Server:
     """The server of the main port."""
     app = build_public(door, version("tradewind"))
-    return _server(app, door.settings, partial(EdgeProtocol, door=door), offered)
+    return _server(app, door.settings, partial(PlainProtocol, door=door), offered)
 
 
 def build_admin_server(app: FastAPI, settings: RouterSettings, offered: OfferedCertificate | None) -> Server:

@@ -57,6 +57,13 @@ class BadHead(ValueError):
     """A head that parsers could read differently, or that lacks what HTTP demands."""
 
 
+class Trailers(list[tuple[bytes, bytes]]):
+    """Takes the header lines behind a chunked body, which the parser tells like any other, and keeps none."""
+
+    def append(self, line: tuple[bytes, bytes]) -> None:
+        pass
+
+
 class RequestHead(msgspec.Struct, kw_only=True):
     """What is read of a request's head. Values are raw bytes, as sent."""
 

@@ -16,7 +16,7 @@ from uvicorn.server import ServerState
 
 from router.edge.cycle import STATUS_LINES, EdgeCycle
 from router.edge.door import FrontDoor
-from router.edge.heads import BadHead, Headers, RequestHead
+from router.edge.heads import BadHead, Headers, RequestHead, Trailers
 from router.errors import Failure, Kind, error_body
 from router.paths import Form, Route
 
@@ -25,15 +25,7 @@ PIPELINE_MAX = 16  # Requests waiting their turn; beyond, we read no more, and s
 
 log = structlog.get_logger()
 
-
-class _Trailers(list[tuple[bytes, bytes]]):
-    """Takes the header lines behind a chunked body, which the parser tells like any other, and keeps none."""
-
-    def append(self, line: tuple[bytes, bytes]) -> None:
-        pass
-
-
-_TRAILERS = _Trailers()
+_TRAILERS = Trailers()
 _MULTIPART = Form.MULTIPART
 
 
@@ -63,8 +55,6 @@ class EdgeProtocol(HttpToolsProtocol):
         self._lingering = False
         self._rests_since: float | None = None
         self._asgi_heard_at: float | None = None  # While the body of a request for ASGI comes in.
-        self._at_boundary = True  # The parser stands between two requests.
-        self._left_bytes = 0  # To come of the body of a request whose head was read without the parser.
         self._unsent = (0, 0.0)  # Bytes that the client has yet to take, and since when so many; see _check_flush.
 
     # asyncio.Protocol
@@ -93,11 +83,7 @@ class EdgeProtocol(HttpToolsProtocol):
             self.transport.abort()
 
     def data_received(self, data: bytes) -> None:
-        if self._left_bytes:
-            data = self._take_rest(data)
-            if not data:
-                return
-        if self._poisoned or (self._at_boundary and self._take_plain(data)):
+        if self._poisoned:
             return
         self._read_bytes = len(data)
         if self._head_began_at is not None:
@@ -115,49 +101,6 @@ class EdgeProtocol(HttpToolsProtocol):
             if self._head_began_at is not None and self._head_bytes > self.door.settings.edge.headers_bytes_max:
                 self._refuse_and_close(Failure(Kind.HEADERS_TOO_LARGE, "The request's headers are too large."))
 
-    def _take_plain(self, data: bytes) -> bool:
-        """Take a request as nearly all are, without the parser: one that is alone on an idle connection."""
-        end = data.find(b"\r\n\r\n")
-        before = self.cycle
-        if end < 0 or self._lingering or (before is not None and not before.response_complete):
-            return False
-        door = self.door
-        if end > door.settings.edge.headers_bytes_max or self.flow.write_paused or self.transport.is_closing():
-            return False
-        plain = door.plain.read(data[:end])
-        if plain is None:
-            return False
-        route, target, request, length = plain
-        body = data[end + 4 :]
-        left = length - len(body)
-        if left < 0:
-            return False  # Another request follows at once.
-        self._head_began_at = self._rests_since = None
-        self.expect_100_continue = False
-        try:
-            cycle = EdgeCycle(self, route, target, request)
-            self.cycle = self._answering = self._reading = cycle
-            self._left_bytes = left
-            if not left:
-                cycle.start_whole(body)
-                return True
-            if body:
-                cycle.take(body)
-            cycle.start()
-        except Exception:
-            log.exception("call failed in the edge")
-            self.transport.abort()
-        return True
-
-    def _take_rest(self, data: bytes) -> bytes:
-        """More of the body of a plain request; what comes behind it is returned."""
-        body, rest = data[: self._left_bytes], data[self._left_bytes :]
-        self._left_bytes -= len(body)
-        self.on_body(body)
-        if not self._left_bytes:
-            self.on_message_complete()
-        return rest
-
     def pause_writing(self) -> None:
         super().pause_writing()
         if isinstance(self._answering, EdgeCycle):
@@ -173,7 +116,6 @@ class EdgeProtocol(HttpToolsProtocol):
     # httptools callbacks. An exception in one becomes a 400 to the client: ours are caught and told as what they are.
 
     def on_message_begin(self) -> None:
-        self._at_boundary = False
         self.url = b""
         self.expect_100_continue = False
         self.headers = []
@@ -298,7 +240,6 @@ class EdgeProtocol(HttpToolsProtocol):
             self.transport.abort()
 
     def on_message_complete(self) -> None:
-        self._at_boundary = True
         cycle = self._reading
         if cycle is None:
             if not self._poisoned:

@@ -32,7 +32,7 @@ from router.app import Server, _check_connections, _server, build_door
 from router.auth import ApiKeys
 from router.configuration import Loaded
 from router.edge.door import FrontDoor
-from router.edge.protocol import EdgeProtocol
+from router.edge.plain_protocol import PlainProtocol
 from router.settings import EdgeSettings, RouterSettings, TimeoutSettings
 from router.tls import ClusterTls, OfferedCertificate
 
@@ -651,7 +651,7 @@ async def stage(
     here.url = f"{'http' if offered is None else 'https'}://127.0.0.1:{here.port}"
     app = build_public(door, "0")
     here.server = server = _server(
-        app, settings, http="httptools" if plain else partial(EdgeProtocol, door=door), offered=offered
+        app, settings, http="httptools" if plain else partial(PlainProtocol, door=door), offered=offered
     )
     loop = asyncio.get_running_loop()
     server.config.load()

@@ -22,8 +22,8 @@ from federation.model import DeclaredPool
 from router.app import build_door
 from router.configuration import Loaded
 from router.edge.addresses import Address
+from router.edge.plain_protocol import PlainProtocol
 from router.edge.pool import ClusterPool
-from router.edge.protocol import EdgeProtocol
 from router.edge.upstream import UpstreamConnection
 from router.settings import EdgeSettings, RouterSettings, TimeoutSettings
 from tests.fuzz.loop import TurnLoop
@@ -124,7 +124,7 @@ class ClientEnd:
 
     def __init__(self, world: "World", takes: bool = True) -> None:
         self.received = bytearray()
-        self.protocol = EdgeProtocol(world.config, world.server_state, {}, world.loop, door=world.door)
+        self.protocol = PlainProtocol(world.config, world.server_state, {}, world.loop, door=world.door)
         self.transport = MemoryTransport(world.loop, self.protocol, self.received.extend, takes=takes)
         world.server_state.connections.add(self.protocol)
 
