@@ -8,10 +8,11 @@ before that while it `has_more` than another: whoever has fewer comes first then
 import asyncio
 import errno
 import socket
-import ssl
 from collections.abc import Callable
 
 import structlog
+
+from router.tls import SHUTDOWN_S, OfferedCertificate
 
 HESITATE_S = 0.005  # Of a connection's time at most, while another worker is too busy to take it.
 SHORTAGE_S = 0.1  # Without descriptors: how long until we try again; other workers may have some.
@@ -26,13 +27,13 @@ class Acceptor:
         self,
         listener: socket.socket,
         factory: Callable[[], asyncio.BaseProtocol],
-        tls: ssl.SSLContext | None,
+        offered: OfferedCertificate | None,
         has_more: Callable[[], bool],
         taken: Callable[[], None],
     ) -> None:
         self.listener = listener
         self.factory = factory
-        self.tls = tls
+        self.offered = offered
         self.has_more = has_more
         self.taken = taken  # Told of each connection.
         self._loop = asyncio.get_running_loop()
@@ -56,7 +57,9 @@ class Acceptor:
             self.listener.close()
 
     async def wait_closed(self) -> None:
-        """Until those that were being taken are."""
+        """End those whose handshake is not over: they have not asked for anything yet, and may never do."""
+        for task in self._taking:
+            task.cancel()
         if self._taking:
             await asyncio.wait(self._taking)
 
@@ -95,7 +98,17 @@ class Acceptor:
             self._take_one()
 
     async def _serve(self, connection: socket.socket) -> None:
+        offered = self.offered
         try:
-            await self._loop.connect_accepted_socket(self.factory, connection, ssl=self.tls)
+            if offered is None:
+                await self._loop.connect_accepted_socket(self.factory, connection)
+            else:
+                await self._loop.connect_accepted_socket(
+                    self.factory,
+                    connection,
+                    ssl=offered.context,
+                    ssl_handshake_timeout=offered.handshake_s,
+                    ssl_shutdown_timeout=SHUTDOWN_S,
+                )
         except OSError:
             connection.close()  # It broke, or its handshake did, before anything was said.

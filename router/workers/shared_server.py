@@ -1,12 +1,11 @@
 """uvicorn's server on a listener that several processes take connections from."""
 
-import asyncio
 import socket
-from typing import Any
 
 import uvicorn
 
 from router.app import Server
+from router.edge.accepting import protocols_of
 from router.tls import OfferedCertificate
 from router.workers.acceptor import Acceptor
 from router.workers.balance import Balance
@@ -31,18 +30,13 @@ class SharedServer(Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         assert sockets is not None
         await self.lifespan.startup()
-        config, state = self.config, self.server_state
-        kind: Any = config.http_protocol_class
-
-        def protocol() -> asyncio.BaseProtocol:
-            made: asyncio.BaseProtocol = kind(config=config, server_state=state, app_state=self.lifespan.state)
-            return made
+        make = protocols_of(self)
 
         def has_more() -> bool:
             return self.balance.has_more(self.place, self.connections)
 
         self.servers: list[Acceptor] = [  # type: ignore[assignment]
-            Acceptor(listener, protocol, config.ssl, has_more, self.tell_balance) for listener in sockets
+            Acceptor(listener, make, self.offered, has_more, self.tell_balance) for listener in sockets
         ]
         self.started = True
         self.listening.set()

@@ -60,7 +60,7 @@ def run_worker(
     try:
         begin = receive_begin(channel)
         loaded = load_router(config, environ)
-        check_keys(loaded.settings, begin.settings)
+        check_settled(loaded.settings, begin.settings)
     except (OSError, BadFrame, BadConfiguration) as error:
         log.error("worker cannot begin", cause=" ".join(str(error).split()))
         return 1
@@ -72,10 +72,11 @@ def run_worker(
         return runner.run(_work(loaded, lambda: load_router(config, environ), begin, listener, channel, balance))
 
 
-def check_keys(now: RouterSettings, then: RouterSettings) -> None:
-    """Whether keys are asked for is settled when the parent starts. Raises BadConfiguration."""
-    if (now.keys_file is None) != (then.keys_file is None):
-        raise BadConfiguration(["keys_file came or went since the parent was started; start the front door again"])
+def check_settled(now: RouterSettings, then: RouterSettings) -> None:
+    """Whether keys are asked for, and TLS is spoken, is settled when the parent starts. Raises BadConfiguration."""
+    for name in ("keys_file", "tls"):
+        if (getattr(now, name) is None) != (getattr(then, name) is None):
+            raise BadConfiguration([f"{name} came or went since the parent was started; start the front door again"])
 
 
 async def _work(

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import ssl
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
@@ -58,11 +59,12 @@ class Cluster(ScriptedCluster):
 class Crew:
     """The parent as a child process of the test, its workers, and the clusters."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, trust: ssl.SSLContext | None) -> None:
         self.folder = folder
+        self.trust = trust  # Of clients; None: no TLS.
         self.clusters = {name: Cluster(name) for name in REGIONS}
         self.pids: set[int] = set()  # Of every process that was seen.
-        self.http = httpx.AsyncClient(timeout=WAIT_S)
+        self.http = httpx.AsyncClient(timeout=WAIT_S, verify=trust or True)
         self._clients: list[RawClient] = []
 
     @property
@@ -176,8 +178,9 @@ class Crew:
 
     # Clients.
 
-    async def client(self) -> RawClient:
-        client = RawClient(*await asyncio.open_connection("127.0.0.1", self.port))
+    async def client(self, tls: bool = True) -> RawClient:
+        trust = self.trust if tls else None
+        client = RawClient(*await asyncio.open_connection("127.0.0.1", self.port, ssl=trust))
         self._clients.append(client)
         return client
 
@@ -203,9 +206,11 @@ TOKENLESS = {"TRADEWIND_ADMIN_TOKEN": ""}
 
 
 @contextlib.asynccontextmanager
-async def crew(folder: Path, workers: int = 2, slots: int = 64, **settings: Any) -> AsyncIterator[Crew]:
+async def crew(
+    folder: Path, workers: int = 2, slots: int = 64, trust: ssl.SSLContext | None = None, **settings: Any
+) -> AsyncIterator[Crew]:
     """Start it all, and end it all."""
-    running = Crew(folder)
+    running = Crew(folder, trust)
     try:
         await running.start(workers, slots, settings)
         yield running

@@ -14,6 +14,7 @@ import pytest
 
 from federation.embedded import EmbeddedRedis
 from tests.app.crew import NOBODY, PATIENT, WAIT_S, Crew, crew, is_running, until
+from tests.edge.authority import Authority
 from tests.edge.harness import STREAM_HEAD, Hangs, RawClient, Request, answers, chunk, completion, post, sse
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc to tell which worker has a connection")
@@ -432,6 +433,81 @@ async def test_connections_that_stay_are_spread_evenly(tmp_path: Path) -> None:
         counts = await until(counted, "all are counted")
         # With the event loop's own server one of two had up to 49 of 64.
         assert min(counts) >= 22, counts
+
+
+async def test_every_worker_shows_the_present_certificate_and_the_parent_its_own(tmp_path: Path) -> None:
+    authority = Authority()
+
+    def put(name: str, serial: int) -> None:
+        made = tmp_path / "made"
+        made.mkdir(exist_ok=True)
+        for path in authority.issue("127.0.0.1", serial=serial).write(made, name):
+            os.replace(path, tmp_path / path.name)
+
+    put("door", 0xA1)
+    put("admin", 0xAD)
+    pairs = {
+        setting: {"cert_file": f"{name}.pem", "key_file": f"{name}.key"}
+        for setting, name in (("tls", "door"), ("admin_tls", "admin"))
+    }
+    async with crew(tmp_path, trust=authority.trusted(), **pairs) as here:
+        assert {place.partition(":")[0] for place in (here.url, here.admin)} == {"https"}
+        spare = await here.with_spare()
+        workers = await here.workers()
+        assert await serial_at(here.admin, authority) == 0xAD
+        # Whoever never finishes a handshake, or speaks none, is in nobody's way.
+        silent = [await here.client(tls=False) for _ in range(8)]
+        await silent[0].send(b"GET / HTTP/1.1\r\n\r\n")
+        standing = [await here.client_of(pid) for pid in workers.values()]
+        for client in standing:
+            assert serial_of(client) == 0xA1
+            await client.send(post())
+            assert (await client.answer()).status == 200
+
+        put("door", 0xA2)
+        put("admin", 0xAE)
+
+        async def renewed() -> bool:
+            return {serial_of(await here.client_of(pid)) for pid in workers.values()} == {0xA2}
+
+        await until(renewed, "both show the new one")
+
+        async def renewed_there() -> bool:
+            return await serial_at(here.admin, authority) == 0xAE
+
+        await until(renewed_there, "so does the parent")
+        for client in standing:
+            await client.send(post())
+            assert (await client.answer()).status == 200, "connections that stand are left alone"
+
+        here.signal(workers["1"], signal.SIGKILL)
+
+        async def renewed_by_the_spare() -> bool:
+            client = await here.client_of(spare)
+            await client.send(post())
+            assert (await client.answer()).status == 200
+            return serial_of(client) == 0xA2
+
+        await until(renewed_by_the_spare, "the spare reads files as well")
+        ended_at = asyncio.get_running_loop().time()
+        here.process.send_signal(signal.SIGTERM)
+        assert await asyncio.wait_for(here.process.wait(), WAIT_S) == 0
+        assert asyncio.get_running_loop().time() - ended_at < 9.0, "nobody waits for a handshake that never comes"
+        assert "Traceback" not in here.said()
+
+
+def serial_of(client: RawClient) -> int:
+    """The number of the certificate that a connection was shown."""
+    return int(client.writer.get_extra_info("peercert")["serialNumber"], 16)
+
+
+async def serial_at(url: str, authority: Authority) -> int:
+    host, port = url.removeprefix("https://").split(":")
+    client = RawClient(*await asyncio.open_connection(host, int(port), ssl=authority.trusted()))
+    try:
+        return serial_of(client)
+    finally:
+        client.close()
 
 
 def test_workers_that_never_come_up_are_given_up_with_a_status(tmp_path: Path) -> None:

@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 
-from router.settings import RouterSettings
+from router.configuration import BadConfiguration
+from router.settings import PairSettings, RouterSettings
 from router.workers.balance import ABSENT, SLACK, Balance, new_table
 from router.workers.channel import UNSENT_BYTES_MAX, Channel, receive_begin
 from router.workers.evidence import Evidence
 from router.workers.messages import Ask, BadFrame, Begin, Figures, Message, framed
 from router.workers.tally import Family
+from router.workers.worker import check_settled
 
 BEGIN = Begin(settings=RouterSettings(region="r", inventory="i"), probes=Evidence(at=1.0), drains=())
 BIG = Figures(number=1, families=(Family("f", "counter", "x" * 100_000, ()),))
@@ -88,6 +90,23 @@ def test_a_worker_without_a_parent_or_with_another_first_word_does_not_begin() -
         ours.sendall(framed(Ask(1)))
         with pytest.raises(BadFrame, match="first word"):
             receive_begin(theirs)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [("keys_file", "keys.yaml"), ("tls", PairSettings(cert_file="door.pem", key_file="door.key"))],
+)
+def test_a_worker_does_not_begin_where_keys_or_tls_came_or_went_since_its_parent_began(
+    setting: str, value: object
+) -> None:
+    bare = RouterSettings(region="r", inventory="i")
+    without = {"keys_file": None, "tls": None}
+    given = RouterSettings(region="r", inventory="i", **{**without, setting: value})  # type: ignore[arg-type]
+    check_settled(bare, bare)
+    check_settled(given, given)
+    for now, then in ((bare, given), (given, bare)):
+        with pytest.raises(BadConfiguration, match=f"{setting} came or went"):
+            check_settled(now, then)
 
 
 def test_whoever_has_more_than_another_waits_and_nobody_waits_for_the_absent() -> None:
