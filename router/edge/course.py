@@ -14,7 +14,7 @@ _NEAREST, _FAILOVER, _RESUME = Reason.NEAREST, Reason.FAILOVER, Reason.RESUME
 class Course:
     """See the module's docstring."""
 
-    __slots__ = ("_candidates", "_door", "_tried", "attempts", "reason", "retry_after_s")
+    __slots__ = ("_candidates", "_door", "_lost", "_tried", "attempts", "reason", "retry_after_s")
 
     def __init__(self, door: FrontDoor) -> None:
         self.attempts = Attempts()
@@ -22,7 +22,8 @@ class Course:
         self.retry_after_s: float | None = None  # The shortest that a cluster without room has named.
         self._door = door
         self._candidates: tuple[Placed, ...] = ()
-        self._tried: list[str] = []
+        self._lost: tuple[str, ...] = ()  # Where its stream broke, or had to be left.
+        self._tried: list[str] = []  # Those among them.
 
     def decide(self, call: Call) -> Decision:
         """Decide where the call goes, in which order."""
@@ -48,7 +49,7 @@ class Course:
         for placed in self._candidates:
             if placed.pool.cluster not in tried and door.still_stands(placed):
                 return placed
-        if not tried or len(tried) >= ATTEMPTS_MAX:
+        if not tried or len(tried) - len(self._lost) >= ATTEMPTS_MAX:
             return None
         decision = decide(call, door.feed.view, door.in_flight, door.rng)
         if isinstance(decision, Place):
@@ -71,8 +72,9 @@ class Course:
         return placed
 
     def go_on(self) -> None:
-        """The stream broke: from here on it is gone on with, and not where it broke."""
+        """The stream broke: from here on it is gone on with, and nowhere where it broke."""
         self.reason = _RESUME
         self._candidates = ()
-        self._tried = self._tried[-1:]
+        self._lost += (self._tried[-1],)
+        self._tried = list(self._lost)
         self.attempts.made = 0

@@ -13,8 +13,9 @@ import structlog
 from federation.feed import Feed
 from federation.outcome import Outcome, OutcomeKind
 from federation.view import Drop, Placed
-from router.admission import Network, is_trusted, origin_of
+from router.admission import Network, admit, is_trusted, origin_of
 from router.auth import ApiKeys
+from router.body import Fields
 from router.call import ANONYMOUS, Call, Tenant
 from router.cors import Cors
 from router.decision import Reason
@@ -24,7 +25,8 @@ from router.edge.plain_requests import PlainRequests
 from router.edge.pool import PoolDirectory
 from router.errors import Failure, Kind
 from router.metrics import RouterMetrics
-from router.paths import Form, Routes
+from router.paths import Form, Route, Routes
+from router.pieces import Body
 from router.resume.budget import Pace, ResumeBudget
 from router.retry import RetryBudget
 from router.settings import RouterSettings
@@ -132,6 +134,33 @@ class FrontDoor:
         if head.authorization is None and head.api_key is None:
             return Failure(Kind.INVALID_API_KEY, "You didn't provide an API key: send 'Authorization: Bearer KEY'.")
         return Failure(Kind.INVALID_API_KEY, "Incorrect API key provided.")
+
+    def admit(
+        self,
+        head: RequestHead,
+        route: Route,
+        target: bytes,
+        body: Body,
+        fields: Fields | None,
+        request_id: bytes,
+        peer_is_trusted: bool,
+    ) -> Call | Failure:
+        """The call that a request makes, if whoever makes it may. `fields`: of the body, if already read."""
+        tenant = self.tenant_of(head)
+        if tenant is None:
+            return self.unauthenticated(head)
+        return admit(
+            route=route,
+            target=target,
+            head=head,
+            body=body,
+            fields=fields,
+            tenant=tenant,
+            request_id=request_id.decode("latin-1"),
+            origin=self.origin_of(head, peer_is_trusted),
+            residency=self.residency,
+            known_regions=self.known_regions,
+        )
 
     def origin_of(self, head: RequestHead, peer_is_trusted: bool) -> str:
         """The region a call comes from."""

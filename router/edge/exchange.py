@@ -35,7 +35,6 @@ import msgspec
 
 from federation.outcome import NEVER_CONNECTED, OutcomeKind
 from federation.view import Placed
-from router.admission import admit
 from router.body import Fields
 from router.call import Call
 from router.decision import Refuse
@@ -45,11 +44,10 @@ from router.edge.attempt import Attempt, AttemptOwner
 from router.edge.course import Course
 from router.edge.door import FrontDoor
 from router.edge.heads import Headers, RequestHead, upstream_head
-from router.edge.keeping import Keeping, keeping_of
 from router.edge.patience import Due, due_while_relaying, due_while_waiting
-from router.edge.refusals import broken_off, no_candidate, nobody_answered, not_in_time, refused_by_cluster
+from router.edge.recovery import Recovery, give_up, recovery_of
+from router.edge.refusals import no_candidate, nobody_answered, not_in_time, refused_by_cluster
 from router.edge.reply import Downstream, Reply
-from router.edge.resumption import Resumption, TokenCount, resumption_after
 from router.errors import Failure, Kind
 from router.paths import Route
 from router.pieces import Body
@@ -76,9 +74,9 @@ class Exchange:
     """See the module's docstring."""
 
     __slots__ = (
-        "_attempt", "_body", "_broke_at", "_course", "_first_byte_at", "_keeping", "_paused", "_placed", "_reply",
-        "_request_head", "_resumed_at", "_resumption", "_route", "_said_at", "arrived_at", "call", "complete_at",
-        "door", "heard_at", "request_id", "state",
+        "_attempt", "_body", "_course", "_first_byte_at", "_paused", "_placed", "_recovery", "_reply", "_request_head",
+        "_resumed_at", "_route", "_said_at", "arrived_at", "call", "complete_at", "door", "heard_at", "request_id",
+        "state",
     )  # fmt: skip
 
     def __init__(
@@ -99,9 +97,7 @@ class Exchange:
         self._attempt: Attempt | None = None
         self._placed: Placed | None = None
         self._first_byte_at: float | None = None
-        self._keeping: Keeping | None = None  # While the stream can be gone on with.
-        self._resumption: Resumption | None = None  # From its first break on.
-        self._broke_at = 0.0
+        self._recovery: Recovery | None = None  # Of a stream that can be gone on with.
 
     # What the client's side tells us.
 
@@ -109,23 +105,7 @@ class Exchange:
         """The request is complete. `target`: path and query as the client wrote them; `fields`: if already read."""
         door = self.door
         self.complete_at = door.now()
-        head = self._request_head
-        tenant = door.tenant_of(head)
-        if tenant is None:
-            self.fail(door.unauthenticated(head))
-            return
-        admitted = admit(
-            route=self._route,
-            target=target,
-            head=head,
-            body=body,
-            fields=fields,
-            tenant=tenant,
-            request_id=self.request_id.decode("latin-1"),
-            origin=door.origin_of(head, peer_is_trusted),
-            residency=door.residency,
-            known_regions=door.known_regions,
-        )
+        admitted = door.admit(self._request_head, self._route, target, body, fields, self.request_id, peer_is_trusted)
         if isinstance(admitted, Failure):
             self.fail(admitted)
             return
@@ -255,7 +235,7 @@ class Exchange:
             arrived_at=self.arrived_at,
             deadline_at=self.arrived_at + call.deadline_s if waits_for_first and call.deadline_s is not None else None,
             attempt_began_at=None if self._attempt is None else self._attempt.began_at,
-            said_at=max(self._said_at, self._broke_at),
+            said_at=self._said_at if self._recovery is None else max(self._said_at, self._recovery.broke_at),
         )
 
     def _comment(self, now: float) -> None:
@@ -287,12 +267,13 @@ class Exchange:
             return
         self._placed = placed
         door.attempt_began(placed)
-        if self._resumption is None:
-            self._send(placed, call.path, self._body)
+        recovery = self._recovery
+        if recovery is None:
+            self.send(placed, call.path, self._body)
         else:
-            self._send_rest(placed, self._resumption, door.pace.wait_s(placed.pool.cluster, door.now()))
+            recovery.ask(placed)
 
-    def _send(
+    def send(
         self, placed: Placed, path: str, body: Body, owner: AttemptOwner | None = None, wait_s: float = 0.0
     ) -> None:
         """Make a request to a cluster, and send it after `wait_s`. `owner`: who takes the answer; the exchange."""
@@ -355,7 +336,7 @@ class Exchange:
         """Whether an answer can stand behind the head of a stream that is out already."""
         if kind is _SERVED:
             return is_event_stream(headers)
-        return self._resumption is None  # It becomes an event; about a request of our own making, nobody wants it.
+        return self._recovery is None  # It becomes an event; about a request of our own making, nobody wants it.
 
     def attempt_whole(self, headers: Headers, lines: bytes, body: bytes) -> None:
         """A good answer that came in one piece, as most do."""
@@ -364,8 +345,10 @@ class Exchange:
             return
         if reply.started or self._route.dialect is RESPONSES or b"text/event-stream" in lines:
             self.attempt_head(200, headers)
-            self.attempt_data(body)
-            self.attempt_end()
+            if self._attempt is attempt:
+                self.attempt_data(body)
+            if self._attempt is attempt:
+                self.attempt_end()
             return
         self._first_byte_at = self.heard_at = self.door.now()
         self._attempt = None
@@ -386,10 +369,13 @@ class Exchange:
         if not self._reply.take(chunk):
             return
         if self.state is RELAYING:
-            if self._keeping is not None:
-                self._keeping.pack()
+            if self._recovery is not None:
+                self._recovery.pack()
         elif self._reply.is_event_stream or not self._reply.started:
             self._commit(complete=False)
+        else:
+            self._end_attempt(_PASSED_THROUGH)  # No refusal needs to be that long.
+            self.fail(refused_by_cluster(self._reply.held))
 
     def attempt_end(self) -> None:
         """The answer is complete."""
@@ -404,7 +390,7 @@ class Exchange:
             self._end_attempt(OutcomeKind.MODEL_MISSING)
             self._after_failure(OutcomeKind.MODEL_MISSING)
             return
-        elif self._resumption is not None and reply.lacks_end:
+        elif self._recovery is not None and reply.lacks_end:
             self._end_attempt(_BAD_ANSWER)  # It began to go on, and said nothing.
             self._after_failure(_BAD_ANSWER)
             return
@@ -450,8 +436,8 @@ class Exchange:
     def _give_up(self) -> None:
         course = self._course
         assert self.call is not None
-        if self._resumption is not None:
-            self._not_resumed("failed" if course.attempts.made else "no_candidate", "broke off")
+        if self._recovery is not None:
+            self._recovery.give_up("failed" if course.attempts.made else "no_candidate")
         else:
             self.fail(nobody_answered(self.call, course.attempts, course.retry_after_s))
 
@@ -461,62 +447,26 @@ class Exchange:
         """The answer broke after its first byte: the rest from another cluster, or an honest end."""
         self._end_attempt(kind)
         self._reply.forget()
-        door, call, placed, course = self.door, self.call, self._placed, self._course
-        assert call is not None
-        assert placed is not None
         if kind is not OutcomeKind.ABANDONED:
-            course.attempts.broken_clusters += 1
-        rest = resumption_after(call, self._keeping, self._reply.kept, placed, course.attempts)
-        if not isinstance(rest, Resumption):
-            self._not_resumed(rest, how)
-            return
-        self._resumption = rest
-        self._broke_at = door.now()
-        if (end := rest.lacks_only) is not None:
-            self._complete_with(end)
-        elif not door.resumes.take(self._broke_at):
-            self._not_resumed("budget", how)
+            self._course.attempts.broken_clusters += 1
+        if self._recovery is None or self.call is None or self._placed is None:
+            give_up(self, "not_kept", how)
         else:
-            self.state = ATTEMPTING
-            self.call = rest.narrowed(call)
-            course.go_on()
-            self._try(course.next(self.call))
+            self._recovery.broke(self.call, self._placed, how)
 
-    def _send_rest(self, placed: Placed, rest: Resumption, wait_s: float = 0.0) -> None:
-        """Ask a cluster for the rest, or first how many tokens there are."""
-        path, body = rest.request(placed.pool.features)
-        if rest.wants_count:
-            self._send(placed, path, body, TokenCount(self._counted, self.attempt_failed), wait_s)
-        else:
-            self._reply.join(rest.stitcher())
-            self._send(placed, path, body, wait_s=wait_s)
+    def go_on(self, call: Call) -> None:
+        """The rest is to come from another cluster. `call`: as it is to be placed now."""
+        self.state = ATTEMPTING
+        self.call = call
+        self._try(self._course.next(call))
 
-    def _counted(self, tokens: int) -> None:
-        """The cluster told how many tokens were delivered: now the rest, from the same one."""
-        rest, attempt = self._resumption, self._attempt
-        if rest is None or attempt is None:
-            return
-        rest.tokens = tokens
-        if (event := rest.end_by_limit()) is not None:
-            self._reply.say(event)
-            if (end := rest.lacks_only) is not None:
-                self._end_attempt(_SERVED)
-                self._complete_with(end)
-                return
-        self._send_rest(attempt.placed, rest)
-
-    def _complete_with(self, end: bytes) -> None:
-        """Nothing was missing but the end of the stream."""
-        self.door.metrics.resumed("complete")
+    def served_with(self, end: bytes) -> None:
+        """Nothing is missing but these events."""
+        self._end_attempt(_SERVED)
         self._done("served")
         if end:
             self._reply.say(end)
         self._reply.finish()
-
-    def _not_resumed(self, reason: str, how: str) -> None:
-        self.door.metrics.resumed(reason)
-        self.door.metrics.broken_streams.inc()
-        self.fail(broken_off(how))
 
     # The client's answer.
 
@@ -528,12 +478,12 @@ class Exchange:
         self.state = RELAYING
         if self._attempt is not None:
             self._attempt.forget_request()
-        if self._resumption is not None:
-            door.metrics.resumed("resumed", door.now() - self._broke_at)
+        if self._recovery is not None:
+            self._recovery.goes_on()
         else:
             self._first_byte_at = door.now()
             if call.stream and not complete and reply.is_event_stream:
-                self._keeping = keeping_of(door, reply, call, self._route.path, placed, self._body)
+                self._recovery = recovery_of(self, self._course, reply, call, self._route.path, placed, self._body)
             self._body = b""  # Of no more use: no other attempt will be made with it.
         if self._route.dialect is RESPONSES and reply.status < 300:
             door.responses.learn(reply.held, placed.pool.cluster, call.tenant)
@@ -558,8 +508,8 @@ class Exchange:
     def _done(self, outcome: str) -> None:
         self.state = DONE
         self._body = b""
-        if self._keeping is not None:
-            self._keeping.let_go()
+        if self._recovery is not None:
+            self._recovery.let_go()
         self.door.leave(self)
         if self.call is not None:
             self.door.metrics.call_ended(

@@ -121,6 +121,7 @@ class _End(msgspec.Struct, gc=False):
 
 class _Latest(msgspec.Struct, gc=False):
     choices: list[_End] = []
+    error: msgspec.Raw = ABSENT
 
 
 _LATEST = msgspec.json.Decoder(_Latest)
@@ -133,8 +134,11 @@ def in_mid_text(events: bytes) -> bool:
         for payload in payloads(events):
             if payload == DONE:
                 return False
-            choices = _LATEST.decode(payload).choices
-            if any(bytes(choice.finish_reason) not in _EMPTY for choice in choices):
+            latest = _LATEST.decode(payload)
+            choices = latest.choices
+            if bytes(latest.error) not in _EMPTY or any(
+                bytes(choice.finish_reason) not in _EMPTY for choice in choices
+            ):
                 return False
             says_something = says_something or bool(choices)
     except (Unreadable, msgspec.DecodeError, UnicodeDecodeError, RecursionError):

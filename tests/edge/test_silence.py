@@ -285,6 +285,25 @@ async def test_a_refusal_behind_an_early_head_is_an_event_with_the_clusters_word
         assert here.middle.requests == []
 
 
+async def test_a_refusal_without_end_behind_an_early_head_is_cut_to_a_sentence() -> None:
+    async with stage(timeouts=QUICK) as here:
+        flood = Flood(head(400, {"transfer-encoding": "chunked"}), chunk(b"no! " * 2000))
+        hangs = Hangs()
+
+        async def late(request: Any) -> None:
+            await hangs.go.wait()
+            await flood(request)
+
+        here.near.plays(late)
+        client = await here.client()
+        await opened(client)
+        hangs.go.set()
+        error = error_of(await rest_of(client))
+        assert error["code"] == "refused_by_cluster"
+        assert 4 < len(error["message"]) <= 4096
+        await until(lambda: here.near.open == 0, "the cluster is let go")
+
+
 async def test_a_refusal_that_dawdles_keeps_its_status() -> None:
     said = b'{"error":{"message":"no"}}'
     async with stage(timeouts=QUICK) as here:

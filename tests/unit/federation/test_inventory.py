@@ -64,6 +64,7 @@ def test_specs_are_what_the_federation_reads() -> None:
         ({"paths": ["/a"] * 101}, "clusters.0.paths", "100 at most"),
         ({"models": {"m": {"slots": -1}}}, "clusters.0.models.m.slots", "not within"),
         ({"models": {"m": {"slots": 10**7}}}, "clusters.0.models.m.slots", "not within"),
+        ({"models": {"m": {"slots": 1, "features": ["resumes"]}}}, "clusters.0.models.m.features", "not known"),
         ({"heartbeat_keys": [{"id": "k"}]}, "clusters.0.heartbeat_keys.0", "either"),
         (
             {"heartbeat_keys": [{"id": "k", "secret_file": "f", "secret_env": "E"}]},

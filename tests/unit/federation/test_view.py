@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from federation.ejection import Cause
+from federation.features import ASSISTANT_PREFILL, CONTINUE_FINAL_MESSAGE, NO_METRICS, RESUMES, STOP_WITHHELD
 from federation.liveness import Liveness
-from federation.model import Belief, Hold, HoldKind
+from federation.model import Belief, DeclaredPool, Hold, HoldKind
 from federation.view import Drop, PoolView
 from tests.build import (
     MODEL,
@@ -186,3 +187,22 @@ def test_view_carries_the_snapshots_generation_and_mode() -> None:
 def test_spec_of_the_inventory_alone_makes_a_view() -> None:
     view = seen(replace(belief(heartbeat=None), spec=spec(slots=12)))
     assert (view.slots, view.load_of_others, view.liveness, view.drop) == (12.0, 0.0, Liveness.LOST, None)
+
+
+def test_features_are_those_declared_and_those_reported_and_what_follows() -> None:
+    declared = spec(models={MODEL: DeclaredPool(8, (ASSISTANT_PREFILL,))})
+    reported = heartbeat(pools=(pool(features=(STOP_WITHHELD, NO_METRICS)),))
+    assert seen(belief(spec=declared)).features == {ASSISTANT_PREFILL, RESUMES}
+    assert seen(belief(spec=declared, heartbeat=reported)).features == {
+        ASSISTANT_PREFILL,
+        STOP_WITHHELD,
+        NO_METRICS,
+        RESUMES,
+    }
+    assert seen(belief(heartbeat=heartbeat(pools=(pool(),)))).features == frozenset()
+
+
+def test_a_cluster_that_is_no_longer_heard_keeps_its_features() -> None:
+    one = belief(heartbeat=heartbeat(pools=(pool(features=(CONTINUE_FINAL_MESSAGE,)),)), age_s=1000.0)
+    assert seen(one).liveness is Liveness.LOST
+    assert RESUMES in seen(one).features

@@ -5,7 +5,14 @@ import pytest
 from federation.outcome import OutcomeKind
 from federation.view import Drop
 from router.decision import Refuse
-from router.edge.refusals import MODELS_NAMED_MAX, no_candidate, nobody_answered, not_in_time
+from router.edge.refusals import (
+    MODELS_NAMED_MAX,
+    broken_off,
+    no_candidate,
+    nobody_answered,
+    not_in_time,
+    refused_by_cluster,
+)
 from router.errors import Failure, Kind
 from router.retry import Attempts, RetryBudget, after_attempt
 from tests.build import MODEL, belief, call, candidate, fleet, fleet_of, heartbeat, pool
@@ -128,3 +135,27 @@ def test_call_whose_response_is_elsewhere_is_told_where() -> None:
     failure = no_candidate(continuing, refusal, fleet_of(candidate()))
     assert (failure.kind, failure.param) == (Kind.NO_CLUSTER, "previous_response_id")
     assert "kept by c" in failure.message
+
+
+def test_a_broken_stream_says_how() -> None:
+    assert broken_off("fell silent") == Failure(
+        Kind.STREAM_BROKEN, "The cluster fell silent in the middle of its answer."
+    )
+
+
+@pytest.mark.parametrize(
+    ("body", "message", "param"),
+    [
+        pytest.param(b'{"error":{"message":"too large","param":"max_tokens"}}', "too large", "max_tokens", id="OpenAI"),
+        pytest.param(b'{"error":{"message":"no"}}', "no", None, id="without a field"),
+        pytest.param(b'{"error":"no"}', "no", None, id="in words"),
+        pytest.param(b"Bad \xff request", "Bad \ufffd request", None, id="no JSON"),
+        pytest.param(b'{"detail":1}', '{"detail":1}', None, id="another form"),
+        pytest.param(b"", "The cluster refused the request.", None, id="nothing"),
+        pytest.param(b"x" * 9999, "x" * 4096, None, id="bounded"),
+    ],
+)
+def test_what_a_cluster_says_against_a_request_is_told(body: bytes, message: str, param: str | None) -> None:
+    failure = refused_by_cluster(body)
+    assert (failure.kind, failure.message, failure.param) == (Kind.REFUSED_BY_CLUSTER, message, param)
+    assert not failure.row.retry

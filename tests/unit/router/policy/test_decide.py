@@ -1,6 +1,7 @@
 """Where a call goes."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -271,3 +272,16 @@ def test_call_that_nobody_can_serve_is_refused_with_the_reason() -> None:
 def test_panic_does_not_reach_beyond_the_clusters_that_can_serve_it() -> None:
     near, mid = (candidate(name, region, drop=Drop.EJECTED) for name, region in (("near", A), ("mid", B)))
     assert placed(near, mid, clusters=frozenset({"mid"})) == (["mid"], Reason.PANIC)
+
+
+def test_a_call_that_needs_a_feature_goes_only_where_it_is() -> None:
+    able = replace(FAR, features=frozenset({"x", "y"}))
+    assert placed(NEAR, able, needs=frozenset({"x"})) == (["far"], Reason.NEAREST)
+    assert placed(NEAR, able)[0] == ["near", "far"]
+
+
+def test_a_feature_is_needed_also_where_standing_is_ignored() -> None:
+    out = candidate("near", A, drop=Drop.EJECTED)
+    decision = decided(out, needs=frozenset({"x"}))
+    assert isinstance(decision, Refuse)
+    assert decision.drops == {"near": Drop.FEATURE_MISSING}

@@ -152,6 +152,7 @@ def test_payloads_are_stripped() -> None:
         pytest.param(event(choices=[], usage={"completion_tokens": 1}), False, id="usage"),
         pytest.param(says("a") + DONE, False, id="done"),
         pytest.param(b'data: {"error":{"message":"x"}}\n\n', False, id="error"),
+        pytest.param(says("a") + b'data: {"error":{"message":"x"}}\n\n', False, id="text and error"),
         pytest.param(b"data: hello\n\n", False, id="another kind of stream"),
         pytest.param(b'data: {"type":"response.created"}\n\n', False, id="events of another API"),
     ],
