@@ -118,6 +118,7 @@ class Crew:
         vacant = [name for name in self.names if name not in taken]
         for name, hand in zip(vacant, warm, strict=False):
             hand.name = name
+            self._tell_rest(hand)  # Before its first call, and not at our next round.
             hand.send(Order(Step.LISTEN, self.names.index(name)))
             log.info("worker takes a place", worker=name, pid=hand.process.pid)
         loading = self._starting + sum(1 for hand in self.hands if not hand.up)
@@ -198,21 +199,25 @@ class Crew:
             self._send_to_all(evidence)
 
     def _tell_all(self) -> None:
-        """The calls of the others to each, and drains."""
+        """To each what it does not know."""
         total = summed(hand.in_flight for hand in self.hands)
         self.door.in_flight.clear()
         self.door.in_flight.update(total)
-        held = drains_held(self.door.feed.snapshot, self.clock.wall() * 1000)
         now = self.clock.monotonic()
         for hand in self.hands:
-            if not hand.up or hand.is_silent(now):
-                self._leave_out(hand)
-                continue
-            drains = tuple(drain for drain in held if hand.told_drains.get(drain.cluster, -1) < drain.version_ms)
-            if hand.send(Told(elsewhere=less(total, hand.in_flight), drains=drains)):
-                hand.told_drains.update({drain.cluster: drain.version_ms for drain in drains})
+            if hand.up and not hand.is_silent(now):
+                self._tell_rest(hand)
             else:
-                self.metrics.dropped.inc()
+                self._leave_out(hand)
+
+    def _tell_rest(self, hand: Hand) -> None:
+        """The calls of the others, as we last summed them up, and drains that it was not told of."""
+        held = drains_held(self.door.feed.snapshot, self.clock.wall() * 1000)
+        drains = tuple(drain for drain in held if hand.told_drains.get(drain.cluster, -1) < drain.version_ms)
+        if hand.send(Told(elsewhere=less(self.door.in_flight, hand.in_flight), drains=drains)):
+            hand.told_drains.update({drain.cluster: drain.version_ms for drain in drains})
+        else:
+            self.metrics.dropped.inc()
 
     def _send_to_all(self, message: Message, but: Hand | None = None) -> None:
         frame, now = framed(message), self.clock.monotonic()

@@ -70,6 +70,7 @@ class Work:
                 self.tell_figures(number)
             case Order(step=Step.LISTEN, place=place):
                 self.main.place = place
+                self.door.feed.tick()  # What we were told up to now counts for the first call.
                 self.listen.set()
             case Order(step=Step.END):
                 self.stop.set()
