@@ -8,7 +8,7 @@ inbox.
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from random import Random
 
@@ -61,6 +61,10 @@ def _nobody_waits(cluster: str) -> None:
     pass
 
 
+def _nobody_asks(events: Sequence[Event]) -> None:
+    pass
+
+
 class StoreStatus:
     """How one store is doing, as `status` and the metrics show it."""
 
@@ -107,6 +111,8 @@ class Feed:
         self.snapshot = Snapshot.of_inventory(specs, self.ticked_at)
         self.view: FleetView = self._observe(self.ticked_at)
         self._inbox: deque[Event] = deque()
+        self._told: deque[Event] = deque()
+        self._pass_on: Callable[[Sequence[Event]], None] = _nobody_asks
         self._told_wall_ms = clock.wall() * 1000
         self._heard: set[str] = set()
         self._served: dict[str, int] = {}
@@ -145,6 +151,20 @@ class Feed:
             return
         self._inbox.append(event)
 
+    # What other processes of this front door saw, and what they want to know of us.
+
+    def hear(self, events: Iterable[Event]) -> None:
+        """What another process saw; it is not passed on again. Beyond the bound it is dropped, and counted."""
+        for event in events:
+            if len(self._told) < INBOX_MAX:
+                self._told.append(event)
+            else:
+                self.metrics.events_dropped.inc()
+
+    def pass_on(self, to: Callable[[Sequence[Event]], None]) -> None:
+        """Whom to tell, at each tick, what this process saw itself."""
+        self._pass_on = to
+
     # What operators tell us.
 
     async def drain(self, drain: Drain) -> tuple[int, int]:
@@ -179,18 +199,22 @@ class Feed:
         events: list[Event] = [BytesSeen(cluster) for cluster in self._heard]
         events.extend(ServedSeen(cluster, count) for cluster, count in self._served.items())
         events.extend(self._inbox)
+        own = tuple(events)
+        events.extend(self._told)
         if self.stores:
             reachable = sum(1 for status in self.stores if status.reachable is not False)
             events.append(StoresSeen(reachable=reachable, configured=len(self.stores)))
         self._heard.clear()
         self._served.clear()
         self._inbox.clear()
+        self._told.clear()
         before, before_at = self.snapshot, self.ticked_at
         after = fold(before, events, now, self.rng, self.rules)
         self.snapshot = after
         self.view = self._observe(now)
         self.ticked_at = now
         self._tell(before, after, before_at, now)
+        self._pass_on(own)
 
     def _observe(self, now: float) -> FleetView:
         return observe(self.snapshot, now, self.clock.wall() * 1000, self.distances, self.own_region)

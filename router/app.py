@@ -8,11 +8,9 @@ calls under way get their grace period, and what is left is cut with an honest e
 import asyncio
 import gc
 import ipaddress
-import json
 import signal
 import socket
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -22,6 +20,7 @@ from typing import Any
 
 import structlog
 import uvicorn
+from fastapi import FastAPI
 from prometheus_client import CollectorRegistry, disable_created_metrics
 
 from federation.clock import Clock, SystemClock
@@ -34,6 +33,7 @@ from federation.metrics import FeedMetrics
 from federation.probe import Prober
 from federation.store.redis import RedisStore
 from router.api.admin import build_admin
+from router.api.figures import OneProcess
 from router.api.public import build_public
 from router.configuration import Loaded
 from router.edge.accepting import accept_on
@@ -45,9 +45,9 @@ from router.edge.pool import PoolDirectory
 from router.edge.protocol import EdgeProtocol
 from router.edge.resolver import Resolver
 from router.edge.warming import keep_warm
-from router.listener import BACKLOG, listen_on, url_of
+from router.listener import BACKLOG, open_ports, say_ready
 from router.metrics import RouterMetrics
-from router.reload import RESOLVED_WITHIN_S, Reloader, known_regions, new_pools, residency_of, routes_of
+from router.reload import RESOLVED_WITHIN_S, Reloader, known_regions, new_pools, offered_on, residency_of, routes_of
 from router.settings import RouterSettings
 from router.tls import OfferedCertificate
 
@@ -77,8 +77,10 @@ class Server(uvicorn.Server):
         yield
 
 
-def build_door(loaded: Loaded, registry: CollectorRegistry, clock: Clock, loops: Loops) -> FrontDoor:
-    """A front door with everything connected, and nothing running yet."""
+def build_door(
+    loaded: Loaded, registry: CollectorRegistry, clock: Clock, loops: Loops, feed_metrics: FeedMetrics | None = None
+) -> FrontDoor:
+    """A front door with everything connected, and nothing running yet. `feed_metrics`: else on `registry` too."""
     settings = loaded.settings
     rng = Random(settings.seed)
     pools: PoolDirectory = {}
@@ -94,7 +96,7 @@ def build_door(loaded: Loaded, registry: CollectorRegistry, clock: Clock, loops:
         clock=clock,
         rng=rng,
         rules=replace(EjectionRules(), slow_start_s=watch.slow_start_s),
-        metrics=FeedMetrics(registry),
+        metrics=feed_metrics or FeedMetrics(registry),
         loops=loops,
         poll_s=watch.poll_s,
         tick_s=watch.tick_s,
@@ -121,77 +123,113 @@ def build_door(loaded: Loaded, registry: CollectorRegistry, clock: Clock, loops:
 
 
 async def serve(loaded: Loaded, reload: Callable[[], Loaded]) -> int:
-    """Run a front door until SIGTERM or SIGINT; the exit status. `reload` reads the configuration again."""
+    """Run a front door until SIGTERM or SIGINT; the exit status. `reload` reads the configuration again.
+
+    All of it in this process; router.workers.parent runs several.
+    """
     settings = loaded.settings
     configure_logging("front-door")
     log.info("starts", region=settings.region, descriptors=raise_descriptor_limit())
     disable_created_metrics()  # type: ignore[no-untyped-call]  # A second series for each counter, which nobody asks for.
     registry = CollectorRegistry()
     clock = SystemClock()
-    try:
-        main_socket = listen_on(settings.host, settings.port, "--port")
-        admin_socket = listen_on(settings.admin_host, settings.admin_port, "--admin-port")
-    except OSError as error:
-        print(error, file=sys.stderr)
+    sockets = open_ports(settings)
+    if sockets is None:
         return 1
+    main_socket, admin_socket = sockets
     loops = Loops(registry, clock)
     door = build_door(loaded, registry, clock, loops)
-    number = version("tradewind")
-    offered = {name: OfferedCertificate(context) for name, context in loaded.offered.items()}
-    main = _server(build_public(door, number), settings, partial(PlainProtocol, door=door), offered.get("tls"))
-    admin_app = build_admin(door, registry, loaded.admin_token, number)
-    admin = _server(admin_app, settings, "httptools", offered.get("admin_tls"))
+    offered = offered_on(loaded, "tls", "admin_tls")
+    main = build_main(door, offered.get("tls"))
+    app = build_admin(door, OneProcess(door, registry), loaded.admin_token, version("tradewind"))
+    admin = build_admin_server(app, settings, offered.get("admin_tls"))
     resolver = Resolver()
     await resolver.settle(door.pools, RESOLVED_WITHIN_S)
-    _say_what_is_open(settings, loaded)
-    stop, at_once = asyncio.Event(), asyncio.Event()
-    loop = asyncio.get_running_loop()
-
-    def told_to_end() -> None:
-        """Once: end well. Twice: at once."""
-        (at_once if stop.is_set() else stop).set()
-
-    for number_of_signal in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number_of_signal, told_to_end)
-    prober = Prober(
-        PoolDialer(door.pools, settings.region, clock),
-        lambda: {name: belief.spec for name, belief in door.feed.snapshot.beliefs.items()},
-        door.feed.put,
-        clock,
-        door.feed.metrics,
-        loops,
-        settings.federation.probe_s,
-        settings.federation.probe_timeout_s,
-    )
+    say_what_is_open(settings, loaded)
+    stop, at_once = listen_for_signals()
+    reloader = Reloader(door, loaded, reload, resolver, offered)
     async with asyncio.TaskGroup() as group:
         background = [
-            group.create_task(door.feed.run()),
-            group.create_task(prober.run()),
-            group.create_task(loops.every("resolver", RESOLVE_S, lambda: resolver.look(door.pools))),
-            group.create_task(loops.every("sweep", SWEEP_S, door.sweep)),
-            group.create_task(loops.every("connections", CONNECTIONS_S, lambda: _check_connections(door, main))),
-            group.create_task(loops.every("warming", WARM_S, lambda: keep_warm(door))),
-            group.create_task(loops.every("files", WATCH_S, Reloader(door, loaded, reload, resolver, offered).look)),
+            group.create_task(step)
+            for step in (*beside_the_calls(door, main, reloader, loops), build_prober(door, clock, loops).run())
         ]
         admin_task = group.create_task(admin.serve([admin_socket]), name="admin")
         main_task = group.create_task(main.serve([main_socket]), name="main")
         await main.listening.wait()
         await admin.listening.wait()
-        _settle_memory()
-        urls = {"url": url_of(main_socket, "tls" in offered), "admin": url_of(admin_socket, "admin_tls" in offered)}
-        print(f"ready {json.dumps(urls)}", flush=True)
+        settle_memory()
+        say_ready(main_socket, admin_socket, settings)
         await stop.wait()
-        await _end(door, main, main_task, at_once, settings)
+        await end_well(door, main, main_task, at_once, settings)
         admin.should_exit = True
         await admin_task
         for task in background:
             task.cancel()
-    for status in door.feed.stores:
-        await status.store.aclose()
+    await close_stores(door)
     return 0
 
 
-async def _end(
+# Parts, of which router.workers builds its processes as well.
+
+
+def build_main(door: FrontDoor, offered: OfferedCertificate | None) -> Server:
+    """The server of the main port."""
+    app = build_public(door, version("tradewind"))
+    return _server(app, door.settings, partial(PlainProtocol, door=door), offered)
+
+
+def build_admin_server(app: FastAPI, settings: RouterSettings, offered: OfferedCertificate | None) -> Server:
+    """The server of the admin port."""
+    return _server(app, settings, "httptools", offered)
+
+
+def build_prober(door: FrontDoor, clock: Clock, loops: Loops) -> Prober:
+    """Probes of every declared cluster, over the door's own connections."""
+    return Prober(
+        PoolDialer(door.pools, door.settings.region, clock),
+        lambda: {name: belief.spec for name, belief in door.feed.snapshot.beliefs.items()},
+        door.feed.put,
+        clock,
+        door.feed.metrics,
+        loops,
+        door.settings.federation.probe_s,
+        door.settings.federation.probe_timeout_s,
+    )
+
+
+def beside_the_calls(
+    door: FrontDoor, main: Server | None, reloader: Reloader, loops: Loops
+) -> tuple[Coroutine[Any, Any, None], ...]:
+    """The loops that keep a door fresh, probes aside. `main`: None where no calls are taken, and none prepared for."""
+    warming = () if main is None else (loops.every("warming", WARM_S, lambda: keep_warm(door)),)
+    return (
+        *warming,
+        door.feed.run(),
+        loops.every("resolver", RESOLVE_S, lambda: reloader.resolver.look(door.pools)),
+        loops.every("sweep", SWEEP_S, door.sweep),
+        loops.every("connections", CONNECTIONS_S, lambda: _check_connections(door, main)),
+        loops.every("files", WATCH_S, reloader.look),
+    )
+
+
+def listen_for_signals() -> tuple[asyncio.Event, asyncio.Event]:
+    """Set by SIGTERM or SIGINT: the first for the first (end well), the second for any after it (at once)."""
+    stop, at_once = asyncio.Event(), asyncio.Event()
+
+    def told_to_end() -> None:
+        (at_once if stop.is_set() else stop).set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, told_to_end)
+    return stop, at_once
+
+
+async def close_stores(door: FrontDoor) -> None:
+    for status in door.feed.stores:
+        await status.store.aclose()
+
+
+async def end_well(
     door: FrontDoor, main: Server, main_task: "asyncio.Task[None]", at_once: asyncio.Event, settings: RouterSettings
 ) -> None:
     """Lame duck, then no new connections, then the grace period, then the cut; `at_once` goes straight to the cut."""
@@ -213,18 +251,20 @@ async def _end(
         pool.close()
 
 
-def _settle_memory() -> None:
+def settle_memory() -> None:
     """What was built so far stays for good: the collector need not look at it again, nor look often."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 100)
 
 
-def _check_connections(door: FrontDoor, main: Server) -> None:
+def _check_connections(door: FrontDoor, main: Server | None) -> None:
     """Clients that send too slowly, and upstream connections that rested too long."""
     now = asyncio.get_running_loop().time()
     for pool in door.pools.values():
         pool.trim(now, door.settings.timeouts.upstream_idle_s)
+    if main is None:
+        return
     now = door.now()
     for connection in list(main.server_state.connections):
         if isinstance(connection, EdgeProtocol):
@@ -248,7 +288,7 @@ def _server(app: Any, settings: RouterSettings, http: Any, offered: OfferedCerti
     return Server(config, offered)
 
 
-def _say_what_is_open(settings: RouterSettings, loaded: Loaded) -> None:
+def say_what_is_open(settings: RouterSettings, loaded: Loaded) -> None:
     if loaded.api_keys is None:
         log.warning("no API keys configured: loopback only, and anyone there may call", host=settings.host)
     if loaded.admin_token is None:

@@ -1,6 +1,10 @@
-"""A listening socket of our own, so that a taken port is said in one line. The outside world: the network."""
+"""Listening sockets of our own, so that a taken port is said in one line. The outside world: the network."""
 
+import json
 import socket
+import sys
+
+from router.settings import RouterSettings
 
 BACKLOG = 4096
 
@@ -24,3 +28,19 @@ def url_of(listener: socket.socket, tls: bool = False) -> str:
     host, port = listener.getsockname()[:2]
     scheme = "https" if tls else "http"
     return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+
+
+def open_ports(settings: RouterSettings) -> tuple[socket.socket, socket.socket] | None:
+    """The main port and the admin port; None, with a line on stderr, if one cannot be had."""
+    try:
+        main = listen_on(settings.host, settings.port, "--port")
+        return main, listen_on(settings.admin_host, settings.admin_port, "--admin-port")
+    except OSError as error:
+        print(error, file=sys.stderr)
+        return None
+
+
+def say_ready(main: socket.socket, admin: socket.socket, settings: RouterSettings) -> None:
+    """The line that whoever started us waits for."""
+    urls = {"url": url_of(main, settings.tls is not None), "admin": url_of(admin, settings.admin_tls is not None)}
+    print(f"ready {json.dumps(urls)}", flush=True)

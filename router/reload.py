@@ -34,6 +34,11 @@ def routes_of(inventory: Inventory) -> Routes:
     return routes((row.name, row.paths) for row in inventory.clusters)
 
 
+def offered_on(loaded: Loaded, *ports: str) -> dict[str, OfferedCertificate]:
+    """What a process shows on those of these ports (`tls`, `admin_tls`) that have a certificate."""
+    return {port: OfferedCertificate(loaded.offered[port]) for port in ports if port in loaded.offered}
+
+
 def known_regions(loaded: Loaded) -> frozenset[str]:
     """Every region that a client may name: those with coordinates, with round trips, or with a cluster."""
     measured = {region for pair in loaded.distances.measured for region in pair}

@@ -12,6 +12,7 @@ import msgspec
 from router.settings import RouterSettings
 
 MAY_BE_ZERO: Final = frozenset({"shutdown.lame_duck_s", "shutdown.grace_s", "federation.slow_start_s"})
+WORKERS_MAX: Final = 64  # Each has connections, probes and a feed of its own: beyond that, take another machine.
 _HEADER: Final = re.compile(r"[A-Za-z0-9-]+")
 # As browsers write it: in lower case, with no path and no port that goes without saying.
 _ORIGIN: Final = re.compile(r"(?!http://[^:]*:80$|https://[^:]*:443$)[a-z][a-z0-9+.-]*://[a-z0-9.\[\]:_-]+")
@@ -24,6 +25,8 @@ def mistakes(settings: RouterSettings) -> Iterator[tuple[str, str]]:
     for name in ("port", "admin_port"):
         if not 0 <= (port := getattr(settings, name)) <= 65535:
             yield name, f"{port} is no port; expected 1 to 65535, or 0 for any free one"
+    if not 1 <= settings.workers <= WORKERS_MAX:
+        yield "workers", f"{settings.workers}; expected 1 to {WORKERS_MAX}"
     if settings.port == settings.admin_port != 0:
         yield "admin_port", f"{settings.port} is also the main port; choose another"
     if not _is_loopback(settings.host) and settings.keys_file is None:

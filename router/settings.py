@@ -82,6 +82,7 @@ class RouterSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     trusted_proxies: tuple[str, ...] = ()  # Networks whose client_region_header is believed.
     cors_origins: tuple[str, ...] = ()  # Web pages that may call from a browser, or "*"; by default none may.
     seed: int | None = None
+    workers: int = 1  # Processes that share the main port; one for each core given to the front door.
     timeouts: TimeoutSettings = TimeoutSettings()
     edge: EdgeSettings = EdgeSettings()
     shutdown: ShutdownSettings = ShutdownSettings()

@@ -20,6 +20,7 @@ from federation.role_port import LoopAges
 from router.errors import TABLE
 from router.metrics import RouterMetrics
 from router.settings import RouterSettings
+from router.workers.metrics import WorkerMetrics
 from tests.edge.authority import Authority
 
 ROOT = Path(__file__).parent.parent
@@ -39,6 +40,7 @@ def all_metrics() -> dict[str, tuple[str, str]]:
     FeedMetrics(registry)
     RouterMetrics(registry)
     Loops(registry, ManualClock())
+    WorkerMetrics(registry)
     agent: Collector | CollectorRegistry = AgentMetrics(LoopAges(ManualClock(), {})).registry
     return families(registry) | families(agent)
 

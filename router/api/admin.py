@@ -6,12 +6,13 @@ from typing import Annotated, Any
 
 import msgspec
 from fastapi import APIRouter, Body, Depends, FastAPI, Query, Request
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from federation.model import Drain
+from router.api.figures import Figures
 from router.api.problems import speak_dialects
 from router.api.status import status_of
 from router.call import Call
@@ -31,17 +32,14 @@ class DrainRequest(BaseModel):
     by: str = Field(default="", max_length=100)
 
 
-def build_admin(door: FrontDoor, registry: CollectorRegistry, token: str | None, version: str) -> FastAPI:
+def build_admin(door: FrontDoor, figures: Figures, token: str | None, version: str) -> FastAPI:
     """The app on the admin port. Without a token it answers loopback only (the caller sees to that)."""
     app = FastAPI(title="Tradewind admin", version=version, redoc_url=None)
     speak_dialects(app)
 
     @app.get("/metrics", summary="Prometheus metrics", response_class=PlainTextResponse)
     async def metrics() -> Response:
-        door.metrics.in_flight.set(len(door.active))
-        for name, pool in door.pools.items():
-            door.metrics.upstream_connections.labels(name).set(pool.open)
-        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+        return Response(await figures.page(), media_type=CONTENT_TYPE_LATEST)
 
     @app.get("/healthz", summary="The process lives")
     async def healthz() -> JSONResponse:
@@ -49,7 +47,7 @@ def build_admin(door: FrontDoor, registry: CollectorRegistry, token: str | None,
 
     @app.get("/readyz", summary="May take traffic")
     async def readyz() -> JSONResponse:
-        reason = door.unready()
+        reason = door.unready() or figures.unready()
         return JSONResponse({"status": "not ready" if reason else "ready", "reason": reason}, 503 if reason else 200)
 
     async def operator(request: Request) -> None:
@@ -57,11 +55,11 @@ def build_admin(door: FrontDoor, registry: CollectorRegistry, token: str | None,
         if token is not None and not hmac.compare_digest(given, b"Bearer " + token.encode()):
             raise HTTPException(401, "the admin API needs its own token: TRADEWIND_ADMIN_TOKEN")
 
-    app.include_router(_admin_routes(door), dependencies=[Depends(operator)])
+    app.include_router(_admin_routes(door, figures), dependencies=[Depends(operator)])
     return app
 
 
-def _admin_routes(door: FrontDoor) -> APIRouter:
+def _admin_routes(door: FrontDoor, figures: Figures) -> APIRouter:
     routes = APIRouter(prefix="/admin", tags=["admin"])
 
     def known(cluster: str) -> None:
@@ -95,7 +93,7 @@ def _admin_routes(door: FrontDoor) -> APIRouter:
 
     @routes.get("/status", summary="Clusters, liveness, capacity, decisions")
     async def status() -> dict[str, Any]:
-        return status_of(door)
+        return {**status_of(door), **figures.totals()}
 
     @routes.put("/drains/{cluster}", summary="Take a cluster out of new placements, for a while")
     async def drain(cluster: str, wish: DrainRequest) -> dict[str, Any]:

@@ -21,7 +21,6 @@ def status_of(door: FrontDoor) -> dict[str, Any]:
         "region": door.settings.region,
         "uptime_s": now - door.started_at,
         "lame_duck": door.lame_duck,
-        "calls_in_flight": len(door.active),
         "stores": [
             {
                 "name": status.store.name,
@@ -30,7 +29,6 @@ def status_of(door: FrontDoor) -> dict[str, Any]:
             }
             for status in feed.stores
         ],
-        "decisions": door.metrics.decisions(),
         "clusters": [_cluster(door, name, belief, now) for name, belief in snapshot.beliefs.items()],
     }
 

@@ -11,7 +11,8 @@ import click
 @click.option("--host", help="Address to listen on, instead of the file's.")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on, instead of the file's; 0: any.")
 @click.option("--admin-port", type=click.IntRange(0, 65535), help="Port of the admin API; 0: any.")
-def command(config: Path, host: str | None, port: int | None, admin_port: int | None) -> int:
+@click.option("--workers", type=click.IntRange(1, 64), help="Processes that share the port, instead of the file's.")
+def command(config: Path, host: str | None, port: int | None, admin_port: int | None, workers: int | None) -> int:
     """Run a front door.
 
     CONFIG is a YAML file; TRADEWIND_* variables override it (TRADEWIND_TIMEOUTS__FIRST_BYTE_S=30). Prints a line
@@ -20,15 +21,16 @@ def command(config: Path, host: str | None, port: int | None, admin_port: int | 
     \b
     Example:
       tradewind check serve.yaml && tradewind serve serve.yaml --port 8080
+      tradewind serve serve.yaml --workers 4
     """
     import asyncio
 
     import uvloop
 
     from router.app import serve
-    from router.configuration import BadConfiguration, load_router
+    from router.configuration import BadConfiguration, Loaded, load_router
 
-    chosen = {"host": host, "port": port, "admin_port": admin_port}
+    chosen = {"host": host, "port": port, "admin_port": admin_port, "workers": workers}
     overrides = {f"TRADEWIND_{name.upper()}": str(value) for name, value in chosen.items() if value is not None}
     environ = {**os.environ, **overrides}
     try:
@@ -40,5 +42,14 @@ def command(config: Path, host: str | None, port: int | None, admin_port: int | 
         raise click.ClickException(f"{config}: {count}, listed above; nothing was started") from None
     for line in loaded.warnings:
         click.echo(line, err=True)
+
+    def reload() -> Loaded:
+        return load_router(config, environ)
+
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(serve(loaded, lambda: load_router(config, environ)))
+        if loaded.settings.workers == 1:
+            return runner.run(serve(loaded, reload))
+        from router.workers.hand import WorkerCommand
+        from router.workers.parent import serve_with_workers
+
+        return runner.run(serve_with_workers(loaded, reload, WorkerCommand(config, environ)))

@@ -6,7 +6,7 @@ no protocol of ours is there to look at the clock.
 
 import asyncio
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import uvicorn
@@ -21,14 +21,7 @@ async def accept_on(
     config = server.config
     loop = asyncio.get_running_loop()
     await server.lifespan.startup()
-
-    def make() -> asyncio.Protocol:
-        protocol: Any = config.http_protocol_class
-        made: asyncio.Protocol = protocol(
-            config=config, server_state=server.server_state, app_state=server.lifespan.state
-        )
-        return made
-
+    make = protocols_of(server)
     server.servers = []
     for sock in sockets:
         if offered is None:
@@ -44,3 +37,15 @@ async def accept_on(
             )
         server.servers.append(listening)
     server.started = True
+
+
+def protocols_of(server: uvicorn.Server) -> Callable[[], asyncio.Protocol]:
+    """Makes the protocol of each connection, once the server has started its lifespan."""
+    config, app_state = server.config, server.lifespan.state
+    protocol: Any = config.http_protocol_class
+
+    def make() -> asyncio.Protocol:
+        made: asyncio.Protocol = protocol(config=config, server_state=server.server_state, app_state=app_state)
+        return made
+
+    return make

@@ -10,9 +10,9 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from federation.clock import ManualClock
-from federation.ejection import EjectionRules, ProbeResult
-from federation.feed import Feed
-from federation.fold import ProbeSeen
+from federation.ejection import EjectionRules, ProbeResult, State
+from federation.feed import INBOX_MAX, Feed
+from federation.fold import ProbeSeen, ServedSeen
 from federation.keys import heartbeat_key
 from federation.liveness import Liveness
 from federation.loops import Loops
@@ -246,3 +246,23 @@ async def test_the_end_of_a_drain_is_said_when_it_ends_by_itself(world: World, l
     world.feed.tick()
     said = [(line["after"], line["detail"]) for line in lines if line.get("kind") == "drain"]
     assert said == [("drained", "test"), ("serving", "expired")]
+
+
+async def test_what_this_process_saw_is_passed_on_once_and_what_it_was_told_is_not(world: World) -> None:
+    feed = world.feed
+    passed: list[object] = []
+    feed.pass_on(passed.extend)
+    own = ProbeSeen("a", ProbeResult.ANSWERED, 0.01)
+    feed.put(own)
+    feed.served("a")
+    feed.hear([ProbeSeen("b", ProbeResult.SILENT)] * 3)
+    feed.tick()
+    assert passed == [ServedSeen("a", 1), own]
+    assert feed.snapshot.beliefs["b"].standing.state is State.EJECTED, "but it counts"
+    feed.tick()
+    assert len(passed) == 2
+
+
+async def test_what_others_saw_is_bounded_like_the_rest(world: World) -> None:
+    world.feed.hear(ProbeSeen("b", ProbeResult.ANSWERED) for _ in range(INBOX_MAX + 5))
+    assert world.registry.get_sample_value("tradewind_feed_events_dropped_total") == 5

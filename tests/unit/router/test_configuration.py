@@ -132,6 +132,7 @@ port: 1
         ("timeouts: {connect_s: 0}", "serve.yaml:4: timeouts.connect_s: 0 s; expected more than 0"),
         ("timeouts: {total_s: .nan}", "serve.yaml:4: timeouts.total_s: nan s; expected more than 0"),
         ("shutdown: {grace_s: -1}", "serve.yaml:4: shutdown.grace_s: -1 s; expected at least 0"),
+        ("workers: 0", "serve.yaml:4: workers: 0; expected 1 to 64"),
         ("edge: {calls_max: 0}", "serve.yaml:4: edge.calls_max: 0; expected at least 1"),
         ("stores: redis://x", "serve.yaml:4: stores: expected array; found str"),
         ("cors_origins: [app.example.com]", "serve.yaml:4: cors_origins.0: 'app.example.com' is no origin; "),
