@@ -1,12 +1,12 @@
 """Where a call goes."""
 
 from collections.abc import Mapping
-from msgspec.structs import replace
 from random import Random
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from federation.view import Drop, FleetView, PoolView
 from router.call import Call
