@@ -75,7 +75,7 @@ class AsgiCall:
             finally:
                 watcher.cancel()
         finally:
-            self._forget_body()
+            self.forget_request()
             if exchange.state is not State.DONE:
                 exchange.client_gone()
 
@@ -111,7 +111,8 @@ class AsgiCall:
             if not message.get("more_body", False):
                 return (b"".join(chunks), None) if form is None else (form.pieces, form.finish())
 
-    def _forget_body(self) -> None:
+    def forget_request(self) -> None:
+        """Its body is needed no more."""
         taken, self._taken = self._taken, None
         if taken is not None:
             let_go(taken)
@@ -147,7 +148,6 @@ class AsgiCall:
     # Downstream
 
     def send_head(self, status: int, lines: bytes, length: int | None) -> None:
-        self._forget_body()  # The exchange needs it no more either.
         headers = [tuple(line.split(b": ", 1)) for line in lines.split(b"\r\n") if line]
         if length is not None:
             headers.append((b"content-length", b"%d" % length))
@@ -163,6 +163,7 @@ class AsgiCall:
         self._wake.set()
 
     def send_whole(self, status: int, lines: bytes, body: bytes) -> None:
+        self.forget_request()
         self.send_head(status, lines, len(body))
         self.send_body(body)
         self.finish()

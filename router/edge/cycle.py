@@ -186,7 +186,7 @@ class EdgeCycle:
         if self.response_complete or self.body_failure is not None:
             return
         self.body_failure = failure
-        self._forget_body()
+        self.forget_request()
         if self._started:
             self._refuse(failure)
 
@@ -220,7 +220,8 @@ class EdgeCycle:
         self.keep_alive = False
         self.exchange.fail(failure)
 
-    def _forget_body(self) -> None:
+    def forget_request(self) -> None:
+        """Its body is needed no more."""
         if self._buffered:
             self._body = []
             self._pieces = []
@@ -242,7 +243,7 @@ class EdgeCycle:
     def client_gone(self) -> None:
         """The connection is lost."""
         self.disconnected = True
-        self._forget_body()
+        self.forget_request()
         if self.exchange.state is not State.DONE:
             self.exchange.client_gone()
 
@@ -262,8 +263,6 @@ class EdgeCycle:
     def _head_of(self, status: int, lines: bytes, framing: bytes) -> bytes:
         door = self.door
         self.response_started = True
-        if self._buffered:
-            self._forget_body()  # The exchange needs it no more either.
         if door.cors is not None:
             lines += lines_of(door.cors.answer(self._request.web_origin))
         if door.lame_duck:
@@ -272,6 +271,7 @@ class EdgeCycle:
         return b"".join((STATUS_LINES[status], lines, framing, end))
 
     def send_whole(self, status: int, lines: bytes, body: bytes) -> None:
+        self.forget_request()
         head = self._head_of(status, lines, b"content-length: %d\r\n" % len(body))
         self.response_complete = True
         if not self.disconnected:
@@ -289,6 +289,7 @@ class EdgeCycle:
 
     def finish(self) -> None:
         self.response_complete = True
+        self.forget_request()
         if self.disconnected:
             return
         end = self._head + (b"0\r\n\r\n" if self._chunked else b"")
@@ -299,6 +300,6 @@ class EdgeCycle:
 
     def abort(self) -> None:
         self.response_complete = True
-        self._forget_body()
+        self.forget_request()
         if not self.disconnected:
             self._protocol.transport.abort()

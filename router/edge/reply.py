@@ -26,6 +26,10 @@ _OPENING = lines_of([(b"content-type", b"text/event-stream; charset=utf-8"), *_S
 class Downstream(Protocol):
     """The client's side of an exchange: the edge's own protocol, or an ASGI response."""
 
+    def forget_request(self) -> None:
+        """The request's body is needed no more."""
+        ...
+
     def send_head(self, status: int, lines: bytes, length: int | None) -> None:
         """Once. `lines`: the headers, as they stand in a head; `length` is the body's, None if it is not known yet."""
         ...
@@ -47,6 +51,9 @@ class Downstream(Protocol):
 
 class _Nobody:
     """Stands in the client's place once the answer is over, so that no reference keeps the two of them alive."""
+
+    def forget_request(self) -> None:
+        pass
 
     def send_head(self, status: int, lines: bytes, length: int | None) -> None:
         pass
@@ -194,6 +201,7 @@ class Reply:
     def start(self, ours: bytes, *, complete: bool) -> None:
         """What was held goes out, behind the head with our headers. `complete`: that is the whole body."""
         self._flows = True
+        self._downstream.forget_request()
         if complete:
             self._take_rest()
         if not self.started:

@@ -431,3 +431,19 @@ async def test_the_error_behind_an_early_head_has_the_shape_of_its_api() -> None
         event = await rest_of(client)
         assert event.startswith(b"event: error\ndata: ")
         assert json.loads(event.split(b"data: ")[1])["type"] == "error"
+
+
+@pytest.mark.parametrize("plain", [False, True], ids=["edge", "ASGI"])
+async def test_a_prompt_is_counted_behind_an_early_head_for_as_long_as_it_is_held(plain: bool) -> None:
+    async with stage(timeouts=QUICK, plain=plain) as here:
+        hangs = Hangs(b"", STREAM_HEAD + chunk(FIRST))
+        here.near.plays(hangs)
+        client = await here.client()
+        request = post(stream=True, padding="x" * 50_000)
+        await opened(client, request)
+        assert here.door.buffered_bytes > 50_000
+        hangs.go.set()
+        while await client.chunk() != FIRST:
+            pass
+        assert here.door.buffered_bytes == 0
+        client.close()
