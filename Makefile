@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: help install up test lint format lock bench fuzz clean
+.PHONY: help install up test lint format lock bench fuzz soak clean
 
 help: ## what each word does
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*##/\t/' | expand -t 12
@@ -42,6 +42,9 @@ bench: $(STAMP) ## ours beside nginx, HAProxy, Envoy and others, 25 minutes (ARG
 
 fuzz: $(STAMP) ## requests, answers and interleaved calls at random, five minutes; writes docs/benchmarks/fuzz.md
 	$(BIN)/python -m tests.fuzz $(ARGS)
+
+soak: $(STAMP) ## mixed load while regions fail at random, 31 minutes (ARGS="--minutes 2"); writes docs/benchmarks/soak.*
+	$(BIN)/python -m tests.soak $(ARGS)
 
 lock: ## resolve requirements/ anew (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
