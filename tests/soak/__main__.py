@@ -23,7 +23,7 @@ PICTURE = Path("docs/benchmarks/soak.svg")
 @click.option("--rate", default=40.0, show_default=True, help="Calls a second.")
 @click.option("--seed", type=int, help="Of load and faults; by default another every time.")
 @click.option("--settle", default=SETTLE_S, show_default=True, help="Seconds of rest at the end.")
-@click.option("--logs", type=click.Path(path_type=Path), help="A folder for what the processes wrote.")
+@click.option("--logs", type=click.Path(path_type=Path), help="A folder for what the processes wrote, and the samples.")
 @click.option("--report", default=PAGE.parent, show_default=True, type=click.Path(path_type=Path), help="Its folder.")
 def main(minutes: float, rate: float, seed: int | None, settle: float, logs: Path | None, report: Path) -> None:
     """Mixed load over three regions that fail at random; writes docs/benchmarks/soak.md and soak.svg."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
+import msgspec
 import yaml
 
 from router.auth import ENTROPY_BYTES, new_key
@@ -102,6 +103,7 @@ class Soak:
                         for log in fleet.state.glob("*.log"):
                             (logs / log.name).write_bytes(log.read_bytes())
                         (logs / "up.log").write_text(fleet.errors())
+                        (logs / "samples.json").write_bytes(msgspec.json.encode(self.run.samples))
 
     async def _measure(self, fleet: Fleet, key: str) -> None:
         run = self.run
