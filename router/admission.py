@@ -4,11 +4,12 @@ import ipaddress
 from collections.abc import Mapping, Sequence, Set
 
 from federation.geography import nearest_region
-from router.body import BadBody, Fields, ResponsesFields, read_fields
+from router.body import BadBody, read_fields
 from router.call import RANK, Call, Priority, Tenant
 from router.dialect import RESPONSES as _RESPONSES
-from router.edge.heads import RequestHead
+from router.edge.request_head import RequestHead
 from router.errors import Failure, Kind
+from router.fields import Fields, ResponsesFields
 from router.paths import Route
 from router.pieces import Body, Pieces
 

@@ -20,6 +20,8 @@ from typing import Any
 
 import msgspec
 
+from router.fields import Fields, ResponsesFields
+
 # Beyond both, taking every member apart could hold up the event loop for seconds.
 LARGE_BYTES = 1024 * 1024
 LARGE_MEMBERS_MAX = 100_000
@@ -34,26 +36,6 @@ class BadBody(ValueError):
     def __init__(self, message: str, param: str | None = None) -> None:
         super().__init__(message)
         self.param = param
-
-
-class Fields(msgspec.Struct, frozen=True, gc=False):
-    """What routing reads of a body."""
-
-    model: str
-    stream: bool | None = None
-    max_tokens: int | None = None
-    max_completion_tokens: int | None = None
-
-    @property
-    def tokens_max(self) -> int | None:
-        return self.max_tokens if self.max_completion_tokens is None else self.max_completion_tokens
-
-
-class ResponsesFields(Fields, frozen=True, gc=False):
-    """What routing reads of a body that may refer to what a cluster keeps."""
-
-    previous_response_id: str | None = None
-    conversation: msgspec.Raw = msgspec.Raw(b"null")
 
 
 Members = dict[str, msgspec.Raw]

@@ -11,7 +11,8 @@ import re
 from collections.abc import Sequence
 from enum import IntEnum
 
-from router.body import BadBody, Fields
+from router.body import BadBody
+from router.fields import Fields
 from router.pieces import Pieces
 
 PARTS_MAX = 128

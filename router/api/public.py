@@ -11,7 +11,7 @@ from router.api.inference import inference_routes
 from router.api.problems import failure_response, speak_dialects
 from router.call import Tenant
 from router.edge.door import FrontDoor
-from router.edge.heads import RequestHead
+from router.edge.request_head import RequestHead
 from router.errors import Failure, Kind
 
 

@@ -9,13 +9,15 @@ from collections import deque
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from router.body import BadBody, Fields
+from router.body import BadBody
 from router.edge.door import FrontDoor
 from router.edge.exchange import Exchange, State
-from router.edge.heads import BadHead, Headers, RequestHead, is_request_id
+from router.edge.heads import BadHead, Headers, is_request_id
 from router.edge.intake import bad_form, begin_form
+from router.edge.request_head import RequestHead
 from router.edge.upload import let_go
 from router.errors import Failure, Kind
+from router.fields import Fields
 from router.form import FormBody
 from router.paths import Form, Route
 from router.pieces import Pieces

@@ -5,7 +5,7 @@ from federation.view import Placed
 from router.call import Call
 from router.decision import Decision, Place, Reason
 from router.edge.door import FrontDoor
-from router.policy import decide
+from router.policy.decide import decide
 from router.retry import ATTEMPTS_MAX, Attempts, Next, after_attempt
 
 _NEAREST, _FAILOVER, _RESUME = Reason.NEAREST, Reason.FAILOVER, Reason.RESUME

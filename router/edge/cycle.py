@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from router.body import BadBody
 from router.edge.exchange import Exchange, State
-from router.edge.heads import Headers, RequestHead, is_request_id, lines_of
+from router.edge.heads import Headers, is_request_id, lines_of
 from router.edge.intake import BYTES_PER_S_MIN, TURN_BYTES, bad_form, begin_form
+from router.edge.request_head import RequestHead
 from router.edge.upload import let_go
 from router.errors import Failure, Kind
 from router.form import FormBody

@@ -15,15 +15,16 @@ from federation.outcome import Outcome, OutcomeKind
 from federation.view import Drop, Placed
 from router.admission import Network, admit, is_trusted, origin_of
 from router.auth import ApiKeys
-from router.body import Fields
 from router.call import ANONYMOUS, Call, Tenant
 from router.cors import Cors
 from router.decision import Reason
-from router.edge.heads import HeadReader, RequestHead
+from router.edge.heads import HeadReader
 from router.edge.holders import ResponseHolders
 from router.edge.plain_requests import PlainRequests
 from router.edge.pool import PoolDirectory
+from router.edge.request_head import RequestHead
 from router.errors import Failure, Kind
+from router.fields import Fields
 from router.metrics import RouterMetrics
 from router.paths import Form, Route, Routes
 from router.pieces import Body

@@ -35,7 +35,6 @@ import msgspec
 
 from federation.outcome import NEVER_CONNECTED, OutcomeKind
 from federation.view import Placed
-from router.body import Fields
 from router.call import Call
 from router.decision import Refuse
 from router.dialect import RESPONSES
@@ -43,12 +42,14 @@ from router.edge.answers import is_event_stream, meaning, names_the_model, retry
 from router.edge.attempt import Attempt, AttemptOwner
 from router.edge.course import Course
 from router.edge.door import FrontDoor
-from router.edge.heads import Headers, RequestHead, upstream_head
+from router.edge.heads import Headers, upstream_head
 from router.edge.patience import Due, due_while_relaying, due_while_waiting
 from router.edge.recovery import Recovery, give_up, recovery_of
 from router.edge.refusals import no_candidate, nobody_answered, not_in_time, refused_by_cluster
 from router.edge.reply import Downstream, Reply
+from router.edge.request_head import RequestHead
 from router.errors import Failure, Kind
+from router.fields import Fields
 from router.paths import Route
 from router.pieces import Body
 from router.resume.eligible import PATHS as RESUMABLE_PATHS

@@ -8,7 +8,7 @@ a proxy. Dropped on the way down: hop-by-hop headers, cookies, and names that ar
 from collections.abc import Sequence
 from enum import Enum
 
-import msgspec
+from router.edge.request_head import RequestHead
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -57,30 +57,13 @@ class BadHead(ValueError):
     """A head that parsers could read differently, or that lacks what HTTP demands."""
 
 
-class Trailers(list[tuple[bytes, bytes]]):
-    """Takes the header lines behind a chunked body, which the parser tells like any other, and keeps none."""
+class Trailers:
+    """Stands where uvicorn keeps header lines, takes those behind a chunked body, and keeps none."""
+
+    __slots__ = ()
 
     def append(self, line: tuple[bytes, bytes]) -> None:
         pass
-
-
-class RequestHead(msgspec.Struct, kw_only=True):
-    """What is read of a request's head. Values are raw bytes, as sent."""
-
-    forwarded: bytes  # Ready lines for the upstream head.
-    authorization: bytes | None = None
-    api_key: bytes | None = None
-    request_id: bytes | None = None
-    priority: bytes | None = None
-    deadline_ms: bytes | None = None
-    session: bytes | None = None
-    regions: bytes | None = None
-    resume: bytes | None = None
-    client_region: bytes | None = None
-    content_length: bytes | None = None
-    content_encoding: bytes | None = None
-    web_origin: bytes | None = None  # The page that a browser sends the request for.
-    chunked: bool = False
 
 
 class Fate(Enum):

@@ -2,7 +2,8 @@
 
 from router.body import BadBody
 from router.edge.door import FrontDoor
-from router.edge.heads import Headers, RequestHead
+from router.edge.heads import Headers
+from router.edge.request_head import RequestHead
 from router.errors import Failure, Kind
 from router.form import FormBody, boundary_of
 

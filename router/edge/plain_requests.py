@@ -13,7 +13,8 @@ from collections.abc import Mapping
 from copy import copy
 from dataclasses import dataclass
 
-from router.edge.heads import FORWARD, HeadReader, RequestHead
+from router.edge.heads import FORWARD, HeadReader
+from router.edge.request_head import RequestHead
 from router.paths import Form, Route
 
 LINES_REMEMBERED_MAX = 4096
@@ -34,7 +35,7 @@ VALUE = re.compile(rb"[\x21-\x7e\x80-\xff](?:[\t\x20-\x7e\x80-\xff]*[\x21-\x7e\x
 _UNUSUAL = frozenset({b"transfer-encoding", b"upgrade", b"expect", b"trailer", b"te"})
 _KEEPS = (b"keep-alive", b"Keep-Alive")
 
-Fate = bytes | tuple[str, bytes] | None  # A line ready to be forwarded; an attribute and its value; nothing.
+Fate = bytes | tuple[str, bytes]  # A line ready to be forwarded, empty if it is not; an attribute and its value.
 Plain = tuple[Route, bytes, RequestHead, int]  # Route, target, head, and the length of the body.
 _HOST = "host"
 
@@ -113,8 +114,8 @@ class PlainRequests:
         """
         seen, changing = self._seen, self._changing
         for index, line in enumerate(lines):
-            fate = seen.get(line, _UNSEEN)
-            if fate is _UNSEEN:
+            fate = seen.get(line)
+            if fate is None:
                 name, _, value = line.partition(b": ")
                 kind = changing.get(name)
                 if kind is None or VALUE.fullmatch(value) is None:
@@ -126,14 +127,14 @@ class PlainRequests:
                     fate = (kind, value) if isinstance(kind, str) else b"%s: %s\r\n" % (kind, value)
             if isinstance(fate, bytes):
                 forwarded.append(fate)
-            elif isinstance(fate, tuple):
-                attribute, value = fate
-                if attribute is _HOST:
-                    hosts += 1
-                elif getattr(found, attribute) is None:
-                    setattr(found, attribute, value)
-                else:
-                    raise Unusual
+                continue
+            attribute, value = fate
+            if attribute == _HOST:
+                hosts += 1
+            elif getattr(found, attribute) is None:
+                setattr(found, attribute, value)
+            else:
+                raise Unusual
         return hosts
 
     def _may_remember(
@@ -167,7 +168,7 @@ class PlainRequests:
         elif isinstance(kind, str):
             fate = (kind, value)
         else:
-            fate = (_HOST, value) if name == b"host" else None
+            fate = (_HOST, value) if name == b"host" else b""
         values = self._values.get(name, 0)
         if values < VALUES_REMEMBERED_MAX and len(line) <= LINE_LENGTH_REMEMBERED_MAX:
             if len(self._seen) >= LINES_REMEMBERED_MAX:
@@ -178,6 +179,3 @@ class PlainRequests:
         elif (kind is FORWARD or isinstance(kind, str)) and len(self._changing) < NAMES_REMEMBERED_MAX:
             self._changing[match[1]] = kind if isinstance(kind, str) else name
         return fate
-
-
-_UNSEEN: tuple[str, bytes] = ("", b"")

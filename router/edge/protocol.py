@@ -16,7 +16,8 @@ from uvicorn.server import ServerState
 
 from router.edge.cycle import STATUS_LINES, EdgeCycle
 from router.edge.door import FrontDoor
-from router.edge.heads import BadHead, Headers, RequestHead, Trailers
+from router.edge.heads import BadHead, Headers, Trailers
+from router.edge.request_head import RequestHead
 from router.errors import Failure, Kind, error_body
 from router.paths import Form, Route
 
@@ -25,8 +26,7 @@ PIPELINE_MAX = 16  # Requests waiting their turn; beyond, we read no more, and s
 
 log = structlog.get_logger()
 
-_TRAILERS = Trailers()
-_MULTIPART = Form.MULTIPART
+_TRAILERS: Any = Trailers()
 
 
 class EdgeProtocol(HttpToolsProtocol):
@@ -192,7 +192,7 @@ class EdgeProtocol(HttpToolsProtocol):
             request = RequestHead(forwarded=b"")
             failure = failure or Failure(Kind.BAD_HTTP, str(error))
         cycle = EdgeCycle(self, route, self.url, request, failure, http10=version == "1.0")
-        if route.form is _MULTIPART:
+        if route.form is Form.MULTIPART:
             cycle.expect_form(headers)
         if not self.parser.should_keep_alive():
             cycle.keep_alive = False

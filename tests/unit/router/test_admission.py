@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from federation.geography import COORDINATES, nearest_region
 from router.admission import DEADLINE_MS_MAX, SESSION_LENGTH_MAX, admit, is_trusted, origin_of
 from router.call import ANONYMOUS, RANK, Call, Priority, Tenant
-from router.edge.heads import RequestHead
+from router.edge.request_head import RequestHead
 from router.errors import Failure, Kind
 from router.paths import CHAT, RESPONSES_PATH, TABLE, Route
 

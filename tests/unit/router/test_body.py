@@ -14,11 +14,10 @@ from router.body import (
     LARGE_BYTES,
     LARGE_MEMBERS_MAX,
     BadBody,
-    Fields,
-    ResponsesFields,
     _bytes_unaccounted,
     read_fields,
 )
+from router.fields import Fields, ResponsesFields
 
 
 def refusal(body: bytes) -> BadBody:

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.body import BadBody, Fields
+from router.body import BadBody
+from router.fields import Fields
 from router.form import HEAD_BYTES_MAX, PARTS_MAX, VALUE_BYTES_MAX, FormBody, FormReader, boundary_of
 
 B = b"xYzZY"

@@ -12,11 +12,11 @@ from router.edge.heads import (
     REQUEST_ID_LENGTH_MAX,
     BadHead,
     HeadReader,
-    RequestHead,
     downstream_headers,
     is_request_id,
     upstream_head,
 )
+from router.edge.request_head import RequestHead
 
 Pairs = list[tuple[bytes, bytes]]
 HOST = (b"host", b"front.example")

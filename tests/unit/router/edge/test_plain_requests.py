@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from router.edge.heads import BadHead, Headers, HeadReader, RequestHead
+from router.edge.heads import BadHead, Headers, HeadReader
 from router.edge.plain_requests import BEGINNINGS_MAX, LINES_REMEMBERED_MAX, VALUES_REMEMBERED_MAX, PlainRequests
+from router.edge.request_head import RequestHead
 from router.paths import routes
 
 LINE = b"POST /v1/chat/completions HTTP/1.1"
