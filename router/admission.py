@@ -54,10 +54,10 @@ def admit(
             priority = _priority(head.priority, tenant.priority_max)
         deadline_s = None if head.deadline_ms is None else _deadline_s(head.deadline_ms)
         resume = head.resume is None or _resume(head.resume)
-    except BadBody as error:
-        return Failure(Kind.BAD_BODY, str(error), error.param)
-    except BadHeader as error:
-        return Failure(Kind.BAD_HEADER, str(error), error.header)
+    except BadBody as wrong_body:
+        return Failure(Kind.BAD_BODY, str(wrong_body), wrong_body.param)
+    except BadHeader as wrong_header:
+        return Failure(Kind.BAD_HEADER, str(wrong_header), wrong_header.header)
     continues = None
     if isinstance(fields, ResponsesFields):
         if bytes(fields.conversation) != b"null":

@@ -60,8 +60,8 @@ def read_fields(body: bytes | bytearray, *, stateful: bool = False) -> Fields:
         return _read_hostile(body, stateful)
     try:
         members = _MEMBERS.decode(body)
-    except msgspec.ValidationError as error:
-        raise BadBody(f"The request body must be a JSON object: {_lowered(str(error))}.") from None
+    except msgspec.ValidationError as no_object:
+        raise BadBody(f"The request body must be a JSON object: {_lowered(str(no_object))}.") from None
     except RecursionError:
         raise BadBody("The request body is nested too deeply.") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -71,8 +71,8 @@ def read_fields(body: bytes | bytearray, *, stateful: bool = False) -> Fields:
     if not body.isascii():
         try:
             str(body, "utf-8")
-        except UnicodeDecodeError as error:
-            raise BadBody(f"The request body is not valid UTF-8: {error.reason} at byte {error.start}.") from None
+        except UnicodeDecodeError as no_text:
+            raise BadBody(f"The request body is not valid UTF-8: {no_text.reason} at byte {no_text.start}.") from None
     if "model" not in members:
         raise BadBody("You must provide a model parameter.", "model")
     fields = Fields(

@@ -57,15 +57,6 @@ class BadHead(ValueError):
     """A head that parsers could read differently, or that lacks what HTTP demands."""
 
 
-class Trailers:
-    """Stands where uvicorn keeps header lines, takes those behind a chunked body, and keeps none."""
-
-    __slots__ = ()
-
-    def append(self, line: tuple[bytes, bytes]) -> None:
-        pass
-
-
 class Fate(Enum):
     """What becomes of a header line that we do not read ourselves."""
 

@@ -16,7 +16,7 @@ from uvicorn.server import ServerState
 
 from router.edge.cycle import STATUS_LINES, EdgeCycle
 from router.edge.door import FrontDoor
-from router.edge.heads import BadHead, Headers, Trailers
+from router.edge.heads import BadHead, Headers
 from router.edge.request_head import RequestHead
 from router.errors import Failure, Kind, error_body
 from router.paths import Form, Route
@@ -26,7 +26,6 @@ PIPELINE_MAX = 16  # Requests waiting their turn; beyond, we read no more, and s
 
 log = structlog.get_logger()
 
-_TRAILERS: Any = Trailers()
 
 
 class EdgeProtocol(HttpToolsProtocol):
@@ -124,6 +123,8 @@ class EdgeProtocol(HttpToolsProtocol):
         self._rests_since = None
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        if self._head_began_at is None:
+            return  # A trailer: none is passed on.
         name = name.lower()
         if name == b"expect" and value.lower() == b"100-continue":
             self.expect_100_continue = True
@@ -131,7 +132,7 @@ class EdgeProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._head_began_at = None
-        headers, self.headers = self.headers, _TRAILERS
+        headers, self.headers = self.headers, []
         if self._poisoned or self._lingering or self.transport.is_closing():
             # We have said that the connection ends: whatever else was in this segment is not taken.
             self._reading = None
@@ -180,7 +181,7 @@ class EdgeProtocol(HttpToolsProtocol):
             return Failure(Kind.BAD_HTTP, str(error))
         if version != "1.1" and (version != "1.0" or head.chunked):
             return Failure(Kind.BAD_HTTP, "The request is not valid HTTP/1.1.")
-        if self.parser.should_upgrade() and (head.chunked or head.content_length not in (None, b"0")):
+        if self.parser.should_upgrade() and (head.chunked or (head.content_length or b"0") != b"0"):
             return Failure(Kind.BAD_HTTP, "Upgrade is not offered here.")  # The parser would lose the body.
         return None
 
@@ -219,7 +220,6 @@ class EdgeProtocol(HttpToolsProtocol):
         self.url, self.expect_100_continue = url, expect
         self.headers.extend(headers)
         super().on_headers_complete()
-        self.headers = _TRAILERS
         self._asgi_heard_at = self.door.now()
         if self.door.lame_duck and self.cycle is not None:
             self.cycle.keep_alive = False
