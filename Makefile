@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+DIST   := dist
 
-.PHONY: help install up test lint format lock bench fuzz soak clean
+.PHONY: help install up test test-compiled lint format lock compiled bench fuzz soak clean
 
 help: ## what each word does
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*##/\t/' | expand -t 12
@@ -26,6 +27,9 @@ up: $(STAMP) ## three regions and a front door on this machine (ARGS="--port 900
 test: $(STAMP) ## the whole test suite, under 10 minutes on two cores
 	$(BIN)/python -m pytest $(ARGS)
 
+test-compiled: $(STAMP) ## tests of the edge, and the fuzzers, against the wheel of `make compiled`
+	$(BIN)/python -m pytest tests/compiled --all-against-the-wheel $(ARGS)
+
 lint: $(STAMP) ## ruff, strict types, import contracts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -36,7 +40,13 @@ format: $(STAMP) ## rewrite the code in the house style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(STAMP) ## ours beside nginx, HAProxy, Envoy and others, 25 minutes (ARGS="--quick": two); writes docs/benchmarks/
+compiled: $(STAMP) ## a wheel whose hot path is machine code, in dist/ (needs a C compiler and Python's headers)
+	rm -f $(DIST)/tradewind-*
+	$(BIN)/python -P -m hatchling build -t sdist -d $(DIST) >/dev/null 2>&1
+	HATCH_BUILD_HOOK_ENABLE_MYPYC=1 $(BIN)/python -P -m pip wheel --quiet --disable-pip-version-check --no-deps \
+	  --no-build-isolation --wheel-dir $(DIST) $(DIST)/tradewind-*.tar.gz
+
+bench: $(STAMP) ## ours beside nginx, HAProxy, Envoy and others, 30 minutes (ARGS="--quick": two); writes docs/benchmarks/
 	$(BIN)/python -m tests.benchmarks.edge $(ARGS)
 	$(BIN)/python -m tests.benchmarks.model_server
 

@@ -27,7 +27,6 @@ PIPELINE_MAX = 16  # Requests waiting their turn; beyond, we read no more, and s
 log = structlog.get_logger()
 
 
-
 class EdgeProtocol(HttpToolsProtocol):
     """One client connection."""
 

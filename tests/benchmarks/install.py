@@ -4,6 +4,7 @@ Nothing of it touches the project's environment. What cannot be installed is tol
 """
 
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -11,6 +12,7 @@ import sys
 from importlib.metadata import version as version_of
 from pathlib import Path
 
+from tests.benchmarks import compiled
 from tests.benchmarks.proxies import Proxy
 
 ROOT = Path(".bench")
@@ -43,7 +45,16 @@ def provide(proxy: Proxy, install: bool) -> str:
                 raise NotInstalled("not installed, and --no-install was given")
             _pip(proxy, marker)
         return proxy.pypi.partition("==")[2]
-    return version_of(proxy.name)
+    version = version_of("tradewind")
+    if not proxy.compiled:
+        return (
+            f"{version}, interpreted, on the project's {platform.python_implementation()} {platform.python_version()}"
+        )
+    if not compiled.is_made(environment_of(proxy), Path.cwd()):
+        if not install:
+            raise NotInstalled("not compiled, or of older sources, and --no-install was given")
+        compiled.make(environment_of(proxy), Path.cwd(), _run)
+    return compiled.version_in(environment_of(proxy), version)
 
 
 def _apt(package: str) -> None:

