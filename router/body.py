@@ -11,6 +11,9 @@ bytes; keys, values and the punctuation between them must add up to the whole bo
 OpenAI's own clients send them, at the price of one pass. Bodies with white space between
 members are searched for the names, and if one of them stands twice anywhere (in a prompt,
 say), a strict pass looks at every key.
+
+Nearly all of a long body is the insides of a few strings, which prove nothing. They are left
+out before anything is taken apart: see `without_long_strings`.
 """
 
 import json
@@ -25,6 +28,13 @@ from router.fields import Fields, ResponsesFields
 # Beyond both, taking every member apart could hold up the event loop for seconds.
 LARGE_BYTES = 1024 * 1024
 LARGE_MEMBERS_MAX = 100_000
+
+STRIPPED_BYTES_MIN = 16 * 1024  # A shorter body is taken apart as it is.
+LONG_STRING_BYTES = 1024
+QUOTES_APART_MIN = 512  # Bytes, on average: with more quotes than that, looking for them costs more than it saves.
+QUOTES_FREE = 32
+BACKSLASHES_MAX = 64  # In a row.
+_BACKSLASH = ord("\\")
 
 DECIDED_ON = ("model", "stream", "max_tokens", "max_completion_tokens")
 DECIDED_ON_STATEFUL = (*DECIDED_ON, "previous_response_id", "conversation")
@@ -59,14 +69,14 @@ def read_fields(body: bytes | bytearray, *, stateful: bool = False) -> Fields:
     if len(body) > LARGE_BYTES and body.count(b":") > LARGE_MEMBERS_MAX:
         return _read_hostile(body, stateful)
     try:
-        members = _MEMBERS.decode(body)
+        short, members = _taken_apart(body)
     except msgspec.ValidationError as no_object:
         raise BadBody(f"The request body must be a JSON object: {_lowered(str(no_object))}.") from None
     except RecursionError:
         raise BadBody("The request body is nested too deeply.") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BadBody(f"We could not parse the JSON body of your request: {error}.") from None
-    if _bytes_unaccounted(body, members) and not _each_once(body, stateful):
+    if _bytes_unaccounted(short, members) and not _each_once(body, stateful):
         _strict_pass(body, DECIDED_ON_STATEFUL if stateful else DECIDED_ON)
     if not body.isascii():
         try:
@@ -84,6 +94,51 @@ def read_fields(body: bytes | bytearray, *, stateful: bool = False) -> Fields:
     if not fields.model:
         raise BadBody("You must provide a model parameter.", "model")
     return _with_state(fields, members) if stateful else fields
+
+
+def _taken_apart(body: bytes | bytearray) -> tuple[bytes | bytearray, Members]:
+    """What was taken apart, and its members. Raises what msgspec does, about the body as it came."""
+    if len(body) >= STRIPPED_BYTES_MIN:
+        short = without_long_strings(body)
+        try:
+            return short, _MEMBERS.decode(short)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            pass  # Once more, for places in the text that the client knows.
+    return body, _MEMBERS.decode(body)
+
+
+def without_long_strings(body: bytes | bytearray) -> bytes | bytearray:
+    """The same JSON with its long strings emptied; the body itself where that would not pay.
+
+    A string ends at the first quote behind an even number of backslashes, and outside of strings
+    JSON has no quotes: so hopping from quote to quote finds all of them, and no other structure
+    is touched. What is inside of a string is not looked at, and is the model server's to judge.
+    """
+    parts: list[bytes | bytearray] = []
+    kept_to = quotes = 0
+    opening = body.find(b'"')
+    while opening >= 0:
+        closing = opening
+        inside = True
+        while inside:
+            closing = body.find(b'"', closing + 1)
+            quotes += 1
+            if closing < 0 or (quotes > QUOTES_FREE and closing < quotes * QUOTES_APART_MIN):
+                return body
+            before = closing - 1
+            while body[before] == _BACKSLASH:
+                before -= 1
+                if closing - before > BACKSLASHES_MAX:
+                    return body
+            inside = (closing - before) % 2 == 0
+        if closing - opening > LONG_STRING_BYTES:
+            parts.append(body[kept_to : opening + 1])
+            kept_to = closing
+        opening = body.find(b'"', closing + 1)
+    if not parts:
+        return body
+    parts.append(body[kept_to:])
+    return b"".join(parts)
 
 
 def _with_state(fields: Fields, members: Members) -> ResponsesFields:

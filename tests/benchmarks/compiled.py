@@ -66,8 +66,7 @@ def make(environment: Path, project: Path, run: Run) -> None:
 
 def version_in(environment: Path, version: str) -> str:
     """The program's version, and the Python that runs it."""
-    told = subprocess.run([environment / "bin" / "python", "-c", TOLD], capture_output=True, text=True, check=True)
-    whose = (
-        "the distribution's" if os.path.realpath(environment / "bin" / "python").startswith("/usr/bin/") else "its own"
-    )
+    python = environment / "bin" / "python"
+    told = subprocess.run([python, "-c", TOLD], capture_output=True, text=True, check=True)
+    whose = "the distribution's" if os.path.realpath(python).startswith("/usr/bin/") else "the project's"
     return f"{version}, compiled, on {whose} {told.stdout.strip()}"

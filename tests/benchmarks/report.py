@@ -44,8 +44,9 @@ streams open on a process that holds nothing yet, a few seconds in.
 
 Tradewind is the wheel of `make compiled`: the same source, its hot path as machine code (docs/decisions/0014). The row
 "interpreted" is that source as `make up` runs it. Both run with everything on: API keys (hashed in a file), a decision
-over ten clusters, probes, metrics, failover and resume armed, log at its default. The others run with one worker or thread, one static upstream, kept connections, no
-access log and no keys (LiteLLM: its master key); their files are in tests/benchmarks/peers/."""
+over ten clusters, probes, metrics, failover and resume armed, log at its default. The others run with one worker or
+thread, one static upstream, kept connections, no access log and no keys (LiteLLM: its master key); their files are in
+tests/benchmarks/peers/."""
 
 # What matters to CPU for each call or event: that a load could have been larger does not.
 OF_CPU = (measure.SLOWER, measure.SATURATED, measure.SHARED, measure.AGAIN)

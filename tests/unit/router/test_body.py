@@ -13,9 +13,14 @@ from router.body import (
     DECIDED_ON_STATEFUL,
     LARGE_BYTES,
     LARGE_MEMBERS_MAX,
+    LONG_STRING_BYTES,
+    QUOTES_APART_MIN,
+    QUOTES_FREE,
+    STRIPPED_BYTES_MIN,
     BadBody,
     _bytes_unaccounted,
     read_fields,
+    without_long_strings,
 )
 from router.fields import Fields, ResponsesFields
 
@@ -398,3 +403,77 @@ def test_reference_in_a_hostile_body_is_read_or_refused() -> None:
     assert fields.previous_response_id == "resp_1"
     with pytest.raises(BadBody, match="too intricate"):
         read_fields(body[:-1] + b',"previous_response_id":"resp_1"}', stateful=True)
+
+
+# Long bodies, whose long strings are left out before they are taken apart.
+
+
+def emptied(value: Any) -> Any:
+    """What JSON holds, its long strings empty."""
+    if isinstance(value, str):
+        return "" if len(json.dumps(value)) - 1 > LONG_STRING_BYTES else value
+    if isinstance(value, list):
+        return [emptied(one) for one in value]
+    return {emptied(key): emptied(one) for key, one in value.items()} if isinstance(value, dict) else value
+
+
+long_text = st.builds(
+    lambda pieces, times: "".join(pieces) * times,
+    st.lists(st.sampled_from(['"', "\\", "\n", "a", "model", '"model":"b"', "{", "}", "é"]), max_size=6),
+    st.sampled_from([1, 1, 300, 2000]),
+)
+long_values = st.recursive(
+    long_text | st.integers() | st.none(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(long_text, inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@given(long_values, st.sampled_from([None, 1]))
+def test_only_long_strings_are_left_out(value: Any, indent: int | None) -> None:
+    body = json.dumps(value, indent=indent).encode()
+    short = without_long_strings(body)
+    assert short is body or json.loads(short) == emptied(value)
+
+
+@given(st.dictionaries(long_text, long_values, max_size=4), st.sampled_from(["m", 'a "quoted" \\ name']))
+def test_long_body_is_read_as_any_parser_reads_it(rest: dict[str, Any], model: str) -> None:
+    asked = {**rest, "filling": "x" * STRIPPED_BYTES_MIN, "model": model, "stream": True}
+    assert read_fields(json.dumps(asked, separators=(",", ":")).encode()) == Fields(model, True)
+
+
+@pytest.mark.parametrize("name", DECIDED_ON)
+@pytest.mark.parametrize("space", ["", " "])
+def test_field_that_stands_twice_in_a_long_body_is_refused(name: str, space: str) -> None:
+    filling = "x" * STRIPPED_BYTES_MIN
+    value = {"model": '"b"', "stream": "true"}.get(name, "1")
+    for spelled in (name, *spellings(name)):
+        body = f'{{"model":{space}"a","{name}":{value},"messages":"{filling}","{spelled}":{space}{value}}}'
+        assert refusal(body.encode()).param in (name, "model")
+
+
+def test_what_is_broken_outside_of_strings_is_refused_with_its_place_in_the_body() -> None:
+    filling = "x" * STRIPPED_BYTES_MIN
+    body = f'{{"messages":"{filling}","model" "m"}}'.encode()
+    place = body.index(b' "m"') + 1
+    assert f"byte {place})" in str(refusal(body))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param('x\\"' * 50_000, id="a quote in every three bytes"),
+        pytest.param("\\\\" * 50_000, id="nothing but backslashes"),
+        pytest.param("x" * 50_000 + "\\\\" * 100, id="backslashes at the end"),
+        pytest.param(("x" * QUOTES_APART_MIN + '\\"') * 200, id="quotes far apart"),
+    ],
+)
+def test_long_text_of_any_kind_is_read(text: str) -> None:
+    assert read_fields(f'{{"messages":"{text}","model":"m"}}'.encode()) == Fields("m")
+
+
+def test_looking_for_quotes_is_given_up_where_it_does_not_pay() -> None:
+    body = b'{"a":"' + b'x\\"' * 100_000 + b'"}'
+    assert without_long_strings(body) is body
+    dense = b'["' + b'","'.join([b"x" * 100] * QUOTES_FREE * 2) + b'","' + b"y" * 100_000 + b'"]'
+    assert without_long_strings(dense) is dense
