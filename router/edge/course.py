@@ -14,12 +14,13 @@ _NEAREST, _FAILOVER, _RESUME = Reason.NEAREST, Reason.FAILOVER, Reason.RESUME
 class Course:
     """See the module's docstring."""
 
-    __slots__ = ("_candidates", "_door", "_lost", "_tried", "attempts", "reason", "retry_after_s")
+    __slots__ = ("_candidates", "_door", "_lost", "_tried", "attempts", "last", "reason", "retry_after_s")
 
     def __init__(self, door: FrontDoor) -> None:
         self.attempts = Attempts()
         self.reason = _NEAREST
         self.retry_after_s: float | None = None  # The shortest that a cluster without room has named.
+        self.last: OutcomeKind | None = None  # What came of the latest attempt.
         self._door = door
         self._candidates: tuple[Placed, ...] = ()
         self._lost: tuple[str, ...] = ()  # Where its stream broke, or had to be left.

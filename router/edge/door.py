@@ -18,6 +18,7 @@ from router.auth import ApiKeys
 from router.call import ANONYMOUS, Call, Tenant
 from router.cors import Cors
 from router.decision import Reason
+from router.edge.call_log import CallLog
 from router.edge.heads import HeadReader
 from router.edge.holders import ResponseHolders
 from router.edge.plain_requests import PlainRequests
@@ -91,6 +92,7 @@ class FrontDoor:
         self.active: set[Exchange] = set()
         self.buffered_bytes = 0
         self.kept_bytes = 0  # Of streams that can be gone on with.
+        self.call_log = CallLog(settings.access_log)
         self.started_at = now()
         self.lame_duck = False  # We are about to end: answers say `Connection: close`.
         self._requests = 0

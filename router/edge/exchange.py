@@ -40,6 +40,7 @@ from router.decision import Refuse
 from router.dialect import RESPONSES
 from router.edge.answers import is_event_stream, meaning, names_the_model, retry_after_s
 from router.edge.attempt import Attempt, AttemptOwner
+from router.edge.call_log import in_ms, line_of
 from router.edge.course import Course
 from router.edge.door import FrontDoor
 from router.edge.heads import Headers, upstream_head
@@ -306,6 +307,7 @@ class Exchange:
 
     def _report(self, attempt: Attempt, kind: OutcomeKind, retry_after: float | None = None) -> None:
         assert self.call is not None
+        self._course.last = kind
         ttft_s = None if self._first_byte_at is None else self._first_byte_at - attempt.began_at
         self.door.attempt_ended(attempt.placed, self.call, kind, retry_after, ttft_s)
 
@@ -520,6 +522,11 @@ class Exchange:
                 ttft_s=None if self._first_byte_at is None else self._first_byte_at - self.arrived_at,
                 event_interval_s=self._event_interval_s(),
             )
+        if outcome in self.door.call_log.outcomes:
+            now, first_at = self.door.now(), self._first_byte_at
+            ttft_s = None if first_at is None else first_at - self.arrived_at
+            line = line_of(self.request_id, self._route, self.call, self._course, self._placed)
+            self.door.call_log.tell(outcome, now, line | in_ms(now - self.arrived_at, ttft_s))
 
     def _event_interval_s(self) -> float | None:
         """Mean time between the events of a stream, a stand-in for the time per output token."""
