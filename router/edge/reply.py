@@ -189,6 +189,8 @@ class Reply:
 
     def comment(self) -> None:
         """Tell the client, and every hop on the way to it, that the stream lives."""
+        if self.last.endswith(b"\r"):
+            return  # What comes next may be the other half of this line end.
         if self.streams and not (self._torn or (self._splitter is not None and self._splitter.torn)):
             self._downstream.send_body(COMMENT)
 

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from router.dialect import Dialect
+from router.edge.reply import Reply
 from router.settings import TimeoutSettings
 from tests.edge.harness import (
     MODEL,
@@ -447,3 +449,41 @@ async def test_a_prompt_is_counted_behind_an_early_head_for_as_long_as_it_is_hel
             pass
         assert here.door.buffered_bytes == 0
         client.close()
+
+
+class Said:
+    """A client's side that only keeps what it is sent."""
+
+    def __init__(self) -> None:
+        self.body = b""
+
+    def forget_request(self) -> None:
+        pass
+
+    def send_head(self, status: int, lines: bytes, length: int | None) -> None:
+        pass
+
+    def send_whole(self, status: int, lines: bytes, body: bytes) -> None:
+        self.body = body
+
+    def send_body(self, chunk: bytes) -> None:
+        self.body += chunk
+
+    def finish(self) -> None:
+        pass
+
+    abort = finish
+
+
+async def test_a_comment_waits_for_the_other_half_of_a_line_end() -> None:
+    """An event may end with two carriage returns; but what follows the second may be its line feed."""
+    said = Said()
+    reply = Reply(said, Dialect.OPENAI, b"mine")
+    reply.hold(200, [(b"content-type", b"text/event-stream")])
+    reply.take(b"data: x\r\n\r\r")
+    reply.start(b"", complete=False)
+    reply.comment()
+    assert said.body == b"data: x\r\n\r\r"
+    reply.take(b"\ndata: y\n\n")
+    reply.comment()
+    assert said.body == b"data: x\r\n\r\r\ndata: y\n\n" + COMMENT
