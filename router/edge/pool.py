@@ -5,7 +5,7 @@ DNS is never asked on a call's way: `router.edge.resolver` tells the addresses.
 
 import asyncio
 import ipaddress
-from collections.abc import Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -27,6 +27,32 @@ WARM_WAIT_S_MAX = 30.0
 
 log = structlog.get_logger()
 
+Opener = Callable[["ClusterPool", Address], Coroutine[Any, Any, UpstreamConnection]]
+
+
+async def over_the_network(pool: "ClusterPool", address: Address) -> UpstreamConnection:
+    """A new connection to one address. Raises OSError, or ValueError for a name that no certificate can bear."""
+    loop = asyncio.get_running_loop()
+
+    def make() -> UpstreamConnection:
+        connection = UpstreamConnection(pool)
+        connection.address = address
+        return connection
+
+    if pool.tls is None:
+        _, connection = await loop.create_connection(make, address.text, pool.port)
+    else:
+        _, connection = await loop.create_connection(
+            make,
+            address.text,
+            pool.port,
+            ssl=pool.tls.context,
+            server_hostname=pool.server_name or pool.host,
+            ssl_handshake_timeout=pool.connect_s,
+            ssl_shutdown_timeout=SHUTDOWN_S,
+        )
+    return connection
+
 
 class ClusterPool:
     """Connections to one cluster's endpoint: the idle ones, and how to make more."""
@@ -41,6 +67,7 @@ class ClusterPool:
         connections_max: int,
         tls: ClusterTls | None = None,
         server_name: str | None = None,
+        opener: Opener = over_the_network,
     ) -> None:
         parts = urlsplit(endpoint)
         assert parts.hostname is not None, "endpoints are checked when the inventory is read"
@@ -54,6 +81,7 @@ class ClusterPool:
         self.connections_max = connections_max
         self.tls = (tls or system_tls()) if parts.scheme == "https" else None
         self.server_name = server_name
+        self.opener = opener
         self.idle: list[UpstreamConnection] = []
         self.open = 0
         self.closed = False
@@ -218,26 +246,7 @@ class ClusterPool:
             return await first_to_answer(order, self._open, self.connect_s * STAGGER_RATIO, self.put_back)
 
     async def _open(self, address: Address) -> UpstreamConnection:
-        loop = asyncio.get_running_loop()
-
-        def make() -> UpstreamConnection:
-            connection = UpstreamConnection(self)
-            connection.address = address
-            return connection
-
-        if self.tls is None:
-            _, connection = await loop.create_connection(make, address.text, self.port)
-        else:
-            _, connection = await loop.create_connection(
-                make,
-                address.text,
-                self.port,
-                ssl=self.tls.context,
-                server_hostname=self.server_name or self.host,
-                ssl_handshake_timeout=self.connect_s,
-                ssl_shutdown_timeout=SHUTDOWN_S,
-            )
-        return connection
+        return await self.opener(self, address)
 
     # Warming.
 

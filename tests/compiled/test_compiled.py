@@ -17,7 +17,12 @@ FILES: list[str] = HOOKS["mypyc"]["include"]
 SELECTION = ("test_bytes.py", "test_clients.py", "test_failover.py", "test_http_table.py", "test_silence.py")
 ALL = ("tests/edge", "tests/unit/router", "tests/fuzz")
 # They replace a method of a class to see that the fault is found: compiled, nobody would call what they put there.
-MUTANTS = ("second_host_that_is_let_through", "body_of_which_a_byte_is_lost", "answers_that_change_places")
+MUTANTS = (
+    "second_host_that_is_let_through",
+    "body_of_which_a_byte_is_lost",
+    "answers_that_change_places",
+    "connection_given_to_two",
+)
 WITHIN_S = 900
 
 

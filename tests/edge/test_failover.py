@@ -8,7 +8,6 @@ import pytest
 
 from federation.ejection import Cause, State
 from federation.model import HoldKind
-from router.edge.pool import ClusterPool
 from router.retry import RetryBudget
 from router.settings import TimeoutSettings
 from tests.edge.harness import (
@@ -474,7 +473,9 @@ async def test_our_own_shortage_is_held_against_no_cluster(
         async def exhausted(*_: object, **__: object) -> None:
             raise OSError(errno.EMFILE, "Too many open files")
 
-        monkeypatch.setattr(ClusterPool, "_dial", exhausted)
+        for pool in here.door.pools.values():
+            pool.close_idle()
+            monkeypatch.setattr(pool, "opener", exhausted)
         for _ in range(5):
             answer = await here.ask(post())
             assert (answer.status, answer.code) == (503, "too_busy")

@@ -100,23 +100,21 @@ class ClusterEnd:
             self.transport.feed_eof()
 
 
-class MemoryPool(ClusterPool):
-    """The front door's own pool, which dials into memory."""
+def memory_pool(world: "World", name: str, endpoint: str) -> ClusterPool:
+    """The front door's own pool, which opens connections into memory."""
 
-    def __init__(self, world: "World", name: str, endpoint: str) -> None:
-        super().__init__(name, endpoint, connect_s=1.0, idle_max=64, connections_max=10_000)
-        self.world = world
-
-    async def _open(self, address: Address) -> UpstreamConnection:
-        if self.world.rng.random() < self.world.refused_ratio:
+    async def into_memory(pool: ClusterPool, address: Address) -> UpstreamConnection:
+        if world.rng.random() < world.refused_ratio:
             raise ConnectionRefusedError
-        connection = UpstreamConnection(self)
+        connection = UpstreamConnection(pool)
         connection.address = address
-        end = ClusterEnd(self.world, self.cluster)
-        slow = self.world.rng.random() < self.world.slow_ratio
-        end.transport = MemoryTransport(self.world.loop, connection, end.heard, takes=not slow)
-        self.world.ends.append(end)
+        end = ClusterEnd(world, pool.cluster)
+        slow = world.rng.random() < world.slow_ratio
+        end.transport = MemoryTransport(world.loop, connection, end.heard, takes=not slow)
+        world.ends.append(end)
         return connection
+
+    return ClusterPool(name, endpoint, connect_s=1.0, idle_max=64, connections_max=10_000, opener=into_memory)
 
 
 class ClientEnd:
@@ -168,7 +166,7 @@ class World:
         self.door = build_door(loaded, registry, self.clock, Loops(registry, self.clock))
         self.door.feed.tick()
         self.door.pools.clear()
-        self.door.pools.update({name: MemoryPool(self, name, endpoint) for name, endpoint in endpoints.items()})
+        self.door.pools.update({name: memory_pool(self, name, endpoint) for name, endpoint in endpoints.items()})
         self.config = uvicorn.Config(
             self._app,
             interface="asgi3",
