@@ -56,6 +56,7 @@ class EjectionRules:
     jitter: float = 0.2
     slow_start_s: float = 10.0
     slow_start_share_min: float = 0.1
+    doubted_s: float = 5.0  # After what would have ejected it, had not half the fleet been out.
     forgiven_after_s: float = 60.0  # Admitted for this long: earlier ejections no longer lengthen the next.
 
 
@@ -78,6 +79,7 @@ class Standing:
     failure_share: float = 0.0
     calls: int = 0  # Counted up to memory_calls.
     heard_at: float = 0.0  # Last sign of life, of any kind.
+    doubted_until: float = 0.0  # It fails calls, and could not be ejected for that: until then it comes last.
 
     @property
     def reachable(self) -> bool:
@@ -90,8 +92,11 @@ class Standing:
             return 0.0
         if self.state is State.PROBATION:
             ramp = (now - self.since) / rules.slow_start_s if rules.slow_start_s > 0 else 1.0
-            return min(1.0, max(rules.slow_start_share_min, ramp))
-        return 1.0
+            share = min(1.0, max(rules.slow_start_share_min, ramp))
+        else:
+            share = 1.0
+        # A trickle goes on to ask it first, so that its recovery is seen.
+        return min(share, rules.slow_start_share_min) if now < self.doubted_until else share
 
 
 def eject(standing: Standing, cause: Cause, now: float, rng: Random, rules: EjectionRules = DEFAULT_RULES) -> Standing:

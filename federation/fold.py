@@ -165,7 +165,7 @@ def _after(
             return belief if held is not None and held.version_ms >= drain.version_ms else replace(belief, drain=drain)
         case ProbeSeen(result=result, rtt_s=rtt_s):
             standing = after_probe(belief.standing, result, now, rng, rules)
-            standing = _capped(belief.standing, standing, beliefs)
+            standing = _capped(belief.standing, standing, beliefs, now, rules)
             return replace(belief, standing=standing, rtt_s=_smoothed(belief.rtt_s, rtt_s))
         case ServedSeen(count=count):
             return replace(belief, standing=after_answers(belief.standing, count, now, rules))
@@ -174,11 +174,17 @@ def _after(
         case OutcomeSeen(outcome=outcome):
             standing = after_outcome(belief.standing, outcome.kind, now, rng, rules)
             holds = _holds_after(belief.holds, outcome, now)
-            return replace(belief, standing=_capped(belief.standing, standing, beliefs), holds=holds)
+            return replace(belief, standing=_capped(belief.standing, standing, beliefs, now, rules), holds=holds)
 
 
-def _capped(before: Standing, after: Standing, beliefs: Mapping[str, Belief]) -> Standing:
-    """Refuse an ejection for failing answers once half the fleet is out for that."""
+def _capped(
+    before: Standing, after: Standing, beliefs: Mapping[str, Belief], now: float, rules: EjectionRules
+) -> Standing:
+    """Refuse an ejection for failing answers once half the fleet is out for that: such a cluster is doubted instead.
+
+    What fails everywhere may be the calls' own doing, so nobody else is taken out for it. But one that fails must not
+    stay everybody's first choice either: every call would pay for a second attempt, until the budget is spent.
+    """
     newly_failing = after.state is State.EJECTED and before.state is not State.EJECTED and after.cause is Cause.FAILING
     if not newly_failing:
         return after
@@ -190,7 +196,13 @@ def _capped(before: Standing, after: Standing, beliefs: Mapping[str, Belief]) ->
     if failing + 1 <= FAILING_SHARE_MAX * len(beliefs):
         return after
     # What it said of life still counts.
-    return replace(before, silent_probes=after.silent_probes, refused=after.refused, heard_at=after.heard_at)
+    return replace(
+        before,
+        silent_probes=after.silent_probes,
+        refused=after.refused,
+        heard_at=after.heard_at,
+        doubted_until=now + rules.doubted_s,
+    )
 
 
 def _holds_after(holds: Mapping[str, Hold], outcome: Outcome, now: float) -> Mapping[str, Hold]:

@@ -8,9 +8,11 @@ import pytest
 
 from federation.ejection import Cause, State
 from federation.model import HoldKind
+from federation.outcome import Outcome, OutcomeKind
 from router.retry import RetryBudget
 from router.settings import TimeoutSettings
 from tests.edge.harness import (
+    MODEL,
     STREAM_HEAD,
     Hangs,
     Request,
@@ -462,6 +464,22 @@ async def test_a_stream_without_framing_that_is_cut_does_not_look_complete() -> 
         here.near.plays(then_closes(unframed + b"".join(sse("one"))))
         whole = await here.ask(post(stream=True))
         assert whole.body.endswith(b"data: [DONE]\n\n")
+
+
+async def test_a_cluster_that_fails_and_may_not_be_ejected_does_not_use_up_the_budget() -> None:
+    """Half of the fleet is out already; calls must find the one that is well, for as long as it takes."""
+    async with stage() as here:
+        out = Outcome("middle", MODEL, OutcomeKind.UNAVAILABLE)
+        for _ in range(5):
+            here.door.feed.report(out)
+        here.near.plays(answers(b"x", 503))
+        for _ in range(200):
+            here.door.feed.tick()
+            answer = await here.ask(post())
+            assert (answer.status, answer["x-tradewind-cluster"]) == (200, "far")
+        assert here.belief("middle").standing.state is State.EJECTED
+        assert here.belief("near").standing.state is State.ADMITTED
+        assert here.attempts()["near", "unavailable"] < 50
 
 
 async def test_our_own_shortage_is_held_against_no_cluster(

@@ -279,6 +279,18 @@ def test_sign_of_life_counts_though_the_cap_refuses_the_ejection() -> None:
     assert standing.heard_at == NOW
 
 
+def test_what_fails_and_may_not_be_ejected_takes_a_trickle_until_it_has_done_well_for_a_while() -> None:
+    out = belief("a", standing=ejected(cause=Cause.FAILING))
+    after = folded(snapshot(out, belief("b")), *[outcome(kind, "b") for kind in FAILING])
+    doubted = after.beliefs["b"].standing
+    assert (doubted.state, doubted.share(NOW), doubted.share(NOW + 4.9)) == (State.ADMITTED, 0.1, 0.1)
+    assert doubted.share(NOW + 5.0) == 1.0
+    again = folded(after, outcome(OutcomeKind.RESET, "b"), now=NOW + 4).beliefs["b"].standing
+    assert again.share(NOW + 8.9) == 0.1
+    well = folded(after, ServedSeen("b", 1), outcome(OutcomeKind.RESET, "b"), now=NOW + 4).beliefs["b"].standing
+    assert well.share(NOW + 5.0) == 1.0
+
+
 # Holds.
 
 
