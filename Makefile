@@ -24,7 +24,7 @@ install: $(STAMP) ## create .venv from the pinned, hashed requirements
 up: $(STAMP) ## three regions and a front door on this machine (ARGS="--port 9000" passes options on)
 	@exec $(BIN)/tradewind up $(ARGS)
 
-test: $(STAMP) ## the whole test suite, under 10 minutes on two cores
+test: $(STAMP) ## the whole test suite, about 14 minutes on two cores
 	$(BIN)/python -m pytest $(ARGS)
 
 test-compiled: $(STAMP) ## tests of the edge, and the fuzzers, against the wheel of `make compiled`
@@ -42,11 +42,11 @@ format: $(STAMP) ## rewrite the code in the house style
 
 compiled: $(STAMP) ## a wheel whose hot path is machine code, in dist/ (needs a C compiler and Python's headers)
 	rm -f $(DIST)/tradewind-*
-	$(BIN)/python -P -m hatchling build -t sdist -d $(DIST) >/dev/null 2>&1
+	$(BIN)/python -P -m hatchling build -t sdist -d $(DIST)
 	HATCH_BUILD_HOOK_ENABLE_MYPYC=1 $(BIN)/python -P -m pip wheel --quiet --disable-pip-version-check --no-deps \
 	  --no-build-isolation --wheel-dir $(DIST) $(DIST)/tradewind-*.tar.gz
 
-bench: $(STAMP) ## ours beside nginx, HAProxy, Envoy and others, 30 minutes (ARGS="--quick": two); writes docs/benchmarks/
+bench: $(STAMP) ## ours beside nginx, HAProxy, Envoy and others, 25 minutes (ARGS="--quick": two); writes docs/benchmarks/
 	$(BIN)/python -m tests.benchmarks.edge $(ARGS)
 	$(BIN)/python -m tests.benchmarks.model_server
 

@@ -14,7 +14,6 @@ from functools import partial
 from pathlib import Path
 
 DISTRIBUTION = "/usr/bin/python3"
-HOOK = {"HATCH_BUILD_HOOK_ENABLE_MYPYC": "1"}
 # Whether a Python can make environments and compile: it knows where its own headers are.
 FIT = """
 import sys, sysconfig, pathlib, ensurepip

@@ -103,6 +103,8 @@ def scenarios(quick: bool) -> list[Scenario]:
 
 def applies(scenario: Scenario, proxy: str) -> bool:
     """Whether a proxy takes part in a scenario."""
+    if proxy == "interpreted":
+        return isinstance(scenario, Calls) or scenario.name == "streams-500"  # What compiling brings, and no more.
     return not (isinstance(scenario, Arrivals) and scenario.upload) or proxy in UPLOAD_PROXIES
 
 
