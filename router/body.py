@@ -33,7 +33,7 @@ STRIPPED_BYTES_MIN = 16 * 1024  # A shorter body is taken apart as it is.
 LONG_STRING_BYTES = 1024
 QUOTES_APART_MIN = 512  # Bytes, on average: with more quotes than that, looking for them costs more than it saves.
 QUOTES_FREE = 32
-BACKSLASHES_MAX = 64  # In a row.
+BACKSLASHES_MAX = 8  # In a row before a quote: with more, each quote would cost a walk.
 _BACKSLASH = ord("\\")
 
 DECIDED_ON = ("model", "stream", "max_tokens", "max_completion_tokens")
