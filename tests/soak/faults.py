@@ -34,8 +34,6 @@ BREAKS = frozenset({FaultKind.KILL, FaultKind.REFUSE, FaultKind.CUT})
 """Connections end under calls: a call that meets two of them is suspected of killing servers."""
 SILENCES = frozenset({FaultKind.FREEZE, FaultKind.HANG})
 """Streams stop until probes have found the cluster unreachable."""
-ANSWERS_BADLY = frozenset({FaultKind.ERRORS, FaultKind.UNAVAILABLE})
-"""Calls are refused there, at once, and go elsewhere: none is sent to one cluster twice."""
 ENDED_BY_RESTART = frozenset({FaultKind.KILL, FaultKind.STORE_KILL})
 
 WEIGHTS = {

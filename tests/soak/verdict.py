@@ -1,9 +1,8 @@
 """Of a call that failed: could it have been saved? Pure.
 
 Yes, unless one of the reasons below holds, each of which stands in the design: what was begun
-and cannot be gone on with, what broke two clusters, what two clusters answered with 500, what had
-been refused by whoever is whole by now (no call is sent to one cluster twice), what its client
-did itself. Two reasons are this run's: no region was whole, and the run's own end.
+and cannot be gone on with, what broke two clusters, what two clusters answered with 500, what
+its client did itself. Two reasons are this run's: no region was whole, and the run's own end.
 """
 
 from collections.abc import Collection, Mapping
@@ -11,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from tests.soak.ask import Ask, Kind
-from tests.soak.faults import ANSWERS_BADLY, BREAKS, SILENCES, Condition, Fault, FaultKind, spared
+from tests.soak.faults import BREAKS, SILENCES, Condition, Fault, FaultKind, spared
 
 SLACK_S = 1.0  # A fault reaches calls a little before and after it is noted.
 
@@ -35,7 +34,6 @@ class Verdict(StrEnum):
     BEGUN = "begun, and of a kind that is not gone on with"
     BROKE_TWO = "broke two clusters"
     TWO_ERRORS = "two clusters answered 500"
-    TRIED = "each region that was whole again had refused it before"
     NOBODY = "no region was whole"
 
 
@@ -65,11 +63,6 @@ class Record:
         return self.error.startswith(WRONG)
 
     @property
-    def attempts(self) -> int:
-        """How many clusters were tried, as the front door says; 0: it does not."""
-        return int(self.marks.get("x-tradewind-attempts", "0"))
-
-    @property
     def kind(self) -> Kind:
         return self.ask.kind
 
@@ -87,10 +80,5 @@ def verdict(record: Record, faults: Collection[Fault], conditions: Mapping[str, 
     if record.status == 502 and len({fault.region for fault in near if fault.kind is FaultKind.ERRORS}) > 1:
         return Verdict.TWO_ERRORS
     now = {fault.region for fault in faults if fault.touches(record.ended_at, record.ended_at, SLACK_S)}
-    whole = spared(conditions, now)
-    if record.wrong:
-        return Verdict.SAVEABLE  # Excused by nothing.
-    if not whole:
-        return Verdict.NOBODY
-    refused = {fault.region for fault in near if fault.kind in ANSWERS_BADLY}
-    return Verdict.TRIED if record.attempts > 1 and refused.issuperset(whole) else Verdict.SAVEABLE
+    # A wrong answer is excused by nothing.
+    return Verdict.SAVEABLE if record.wrong or spared(conditions, now) else Verdict.NOBODY

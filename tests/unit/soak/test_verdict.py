@@ -62,13 +62,3 @@ def test_fault_long_past_excuses_nothing() -> None:
     old = [fault(FaultKind.KILL, region, 1.0, 5.0) for region in REGIONS[:2]]
     record = failed(Kind.TOOLS_STREAM, BROKE, status=200, received=9)
     assert verdict(record, old, CONDITIONS) is Verdict.SAVEABLE
-
-
-@pytest.mark.parametrize(("attempts", "expected"), [(2, Verdict.TRIED), (1, Verdict.SAVEABLE)])
-def test_who_had_refused_it_is_not_asked_again(attempts: int, expected: Verdict) -> None:
-    """The first region answered 503 and is whole again, the second was killed, the third is out still."""
-    faults = [fault(FaultKind.UNAVAILABLE, REGIONS[0], 8.0, 8.5), fault(FaultKind.KILL, REGIONS[1], 10.0, 15.0)]
-    record = failed(Kind.CHAT, "upstream_failed", status=502, began_at=7.5, ended_at=10.0)
-    record.marks = {"x-tradewind-attempts": str(attempts)}
-    out = Condition("ejected", "fresh", 0.0, drained=False)
-    assert verdict(record, faults, {**CONDITIONS, REGIONS[2]: out}) is expected
