@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from router.settings import RouterSettings
+from router.settings import ACCESS_LOGS, RouterSettings
 
 MAY_BE_ZERO: Final = frozenset({"shutdown.lame_duck_s", "shutdown.grace_s", "federation.slow_start_s"})
 WORKERS_MAX: Final = 64  # Each has connections, probes and a feed of its own: beyond that, take another machine.
@@ -43,6 +43,8 @@ def mistakes(settings: RouterSettings) -> Iterator[tuple[str, str]]:
             ipaddress.ip_network(network)
         except ValueError as error:
             yield f"trusted_proxies.{index}", f"{error}; expected a network like 10.0.0.0/8"
+    if settings.access_log not in ACCESS_LOGS:
+        yield "access_log", f"{settings.access_log!r} is none of {', '.join(ACCESS_LOGS)}"
     for index, origin in enumerate(settings.cors_origins):
         if origin == "*" and len(settings.cors_origins) > 1:
             yield f"cors_origins.{index}", "'*' lets every page call; name it alone, or name origins only"

@@ -4,9 +4,9 @@ Read from a YAML file and from TRADEWIND_* variables (`TRADEWIND_PORT=9000`,
 `TRADEWIND_TIMEOUTS__FIRST_BYTE_S=30`; the environment wins) in router.configuration.
 """
 
-from typing import Literal
-
 import msgspec
+
+ACCESS_LOGS = ("none", "failed", "all")
 
 
 class TimeoutSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -83,7 +83,7 @@ class RouterSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     client_region_header: str | None = None  # Set by the load balancer: a region, or "latitude,longitude".
     trusted_proxies: tuple[str, ...] = ()  # Networks whose client_region_header is believed.
     cors_origins: tuple[str, ...] = ()  # Web pages that may call from a browser, or "*"; by default none may.
-    access_log: Literal["none", "failed", "all"] = "failed"  # Which calls leave a line; failed ones, a bounded number.
+    access_log: str = "failed"  # Which calls leave a line: none, failed (a bounded number), all.
     seed: int | None = None
     workers: int = 1  # Processes that share the main port; one for each core given to the front door.
     timeouts: TimeoutSettings = TimeoutSettings()

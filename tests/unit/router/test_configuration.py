@@ -135,6 +135,7 @@ port: 1
         ("workers: 0", "serve.yaml:4: workers: 0; expected 1 to 64"),
         ("edge: {calls_max: 0}", "serve.yaml:4: edge.calls_max: 0; expected at least 1"),
         ("stores: redis://x", "serve.yaml:4: stores: expected array; found str"),
+        ("access_log: sometimes", "serve.yaml:4: access_log: 'sometimes' is none of none, failed, all"),
         ("cors_origins: [app.example.com]", "serve.yaml:4: cors_origins.0: 'app.example.com' is no origin; "),
         ("cors_origins: [https://a.example/]", "serve.yaml:4: cors_origins.0: 'https://a.example/' is no origin; "),
         ("cors_origins: [https://A.example]", "serve.yaml:4: cors_origins.0: 'https://A.example' is no origin; "),
