@@ -79,12 +79,16 @@ class Standing:
     failure_share: float = 0.0
     calls: int = 0  # Counted up to memory_calls.
     heard_at: float = 0.0  # Last sign of life, of any kind.
-    doubted_until: float = 0.0  # It fails calls, and could not be ejected for that: until then it comes last.
+    doubted_until: float = 0.0  # It fails calls, and could not be ejected for that: until then it takes a trickle.
 
     @property
     def reachable(self) -> bool:
         """Whether the last evidence, of either kind, was an answer."""
         return self.silent_probes == 0 and self.refused == 0
+
+    def doubted(self, now: float) -> bool:
+        """Whether it fails calls, and was left in for want of others."""
+        return now < self.doubted_until and self.state is not State.EJECTED
 
     def share(self, now: float, rules: EjectionRules = DEFAULT_RULES) -> float:
         """The share of ordinary traffic it may take, 0.0 to 1.0."""
@@ -96,7 +100,7 @@ class Standing:
         else:
             share = 1.0
         # A trickle goes on to ask it first, so that its recovery is seen.
-        return min(share, rules.slow_start_share_min) if now < self.doubted_until else share
+        return min(share, rules.slow_start_share_min) if self.doubted(now) else share
 
 
 def eject(standing: Standing, cause: Cause, now: float, rng: Random, rules: EjectionRules = DEFAULT_RULES) -> Standing:

@@ -78,3 +78,4 @@ class FeedMetrics:
                 self.liveness.labels(name, each).set(alive is each)
             for state in State:
                 self.standing.labels(name, state).set(belief.standing.state is state)
+            self.standing.labels(name, "doubted").set(belief.standing.doubted(now))

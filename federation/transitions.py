@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from federation.capacity import belief_liveness
+from federation.ejection import State
 from federation.model import Belief, Snapshot
 
 
@@ -20,7 +21,7 @@ class Transition:
     @property
     def alarming(self) -> bool:
         """Whether somebody on call would want to see it."""
-        return self.after in ("ejected", "frozen", "stale", "lost")
+        return self.after in ("ejected", "doubted", "frozen", "stale", "lost")
 
 
 def transitions(
@@ -56,6 +57,11 @@ def _of_cluster(name: str, before: Belief, after: Belief, before_at: float, afte
     if before.standing.state is not after.standing.state:
         cause = after.standing.cause
         yield Transition("standing", name, before.standing.state, after.standing.state, cause or "")
+    was, now = before.standing.doubted(before_at), after.standing.doubted(after_at)
+    if now and not was:
+        yield Transition("standing", name, after.standing.state, "doubted", "failing, as half the fleet")
+    elif was and not now and after.standing.state is not State.EJECTED:
+        yield Transition("standing", name, "doubted", after.standing.state)
 
 
 def _of_drain(name: str, before: Belief, after: Belief, walls_ms: tuple[float, float]) -> Iterator[Transition]:

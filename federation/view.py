@@ -52,6 +52,7 @@ class PoolView(msgspec.Struct, frozen=True, gc=False):
     drop: Drop | None  # Settled for every call until the next tick; None: a candidate.
     in_panic: bool  # Dropped, but it answers: good enough when nobody better is left.
     probed_rtt_ms: float | None  # As this front door's own probes measure it.
+    doubted: bool = False  # Its share is small since it fails calls, and not since it is back for a moment only.
     features: frozenset[str] = frozenset()  # What its servers can do, as declared and as last reported.
     key: tuple[str, str] = ("", "")  # (cluster, model): by which our own calls are counted.
     free_of_others: float = 0.0  # Slots less what others have taken.
@@ -158,6 +159,7 @@ def _pool_view(belief: Belief, model: str, alive: Liveness, now: float, wall_ms:
         drop=drop,
         in_panic=drop in (Drop.EJECTED, Drop.NOT_READY),
         probed_rtt_ms=None if belief.rtt_s is None else belief.rtt_s * 1000,
+        doubted=belief.standing.doubted(now),
         features=_features(belief, model),
     )
 

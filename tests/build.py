@@ -106,6 +106,7 @@ def candidate(
     share: float = 1.0,
     drop: Drop | None = None,
     in_panic: bool | None = None,
+    doubted: bool = False,
 ) -> PoolView:
     """A pool as a decision sees it."""
     answers = drop in (Drop.EJECTED, Drop.NOT_READY)
@@ -120,6 +121,7 @@ def candidate(
         drop=drop,
         in_panic=answers if in_panic is None else in_panic,
         probed_rtt_ms=None,
+        doubted=doubted,
     )
 
 

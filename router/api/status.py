@@ -49,6 +49,7 @@ def _cluster(door: FrontDoor, name: str, belief: Belief, now: float) -> dict[str
             "cause": standing.cause,
             "for_s": now - standing.since if standing.since else None,
             "next_try_s": max(0.0, standing.until - now) if standing.state is State.EJECTED else None,
+            "doubted_s": standing.doubted_until - now if standing.doubted(now) else None,
             "share": standing.share(now, door.feed.rules),
         },
         "drain": {"reason": drain.reason, "until_unix_ms": drain.until_unix_ms, "by": drain.by}

@@ -132,7 +132,9 @@ def _standing(cluster: dict[str, Any], wall_s: float) -> str:
         text += f" {show_duration(standing['for_s'])}"
     if standing.get("next_try_s"):
         text += f", next try in {show_duration(standing['next_try_s'])}"
-    if state == "probation":
+    if standing.get("doubted_s"):
+        text += f" [yellow]doubted, takes {standing['share']:.0%} of its calls[/]"
+    elif state == "probation":
         text += f" [yellow]slow start {standing['share']:.0%}[/]"
     if drain is not None:
         left_s = drain["until_unix_ms"] / 1000 - wall_s

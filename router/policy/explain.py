@@ -76,7 +76,8 @@ def explain(call: Call, fleet: FleetView, own: Own, regions: dict[str, str], rng
             verdict = "full"
         else:
             # Whether a slow starter takes this very call is drawn; the row tells its share.
-            verdict = "has room" if pool.share >= 1.0 else Drop.SLOW_START
+            small = "doubted" if pool.doubted else Drop.SLOW_START
+            verdict = "has room" if pool.share >= 1.0 else small
         rows.append(
             Row(
                 cluster=cluster,

@@ -480,6 +480,8 @@ async def test_a_cluster_that_fails_and_may_not_be_ejected_does_not_use_up_the_b
         assert here.belief("middle").standing.state is State.EJECTED
         assert here.belief("near").standing.state is State.ADMITTED
         assert here.attempts()["near", "unavailable"] < 50
+        [view] = here.door.feed.view.models.values()
+        assert [pool.cluster for pool in view.pools if pool.doubted] == ["near"]
 
 
 async def test_our_own_shortage_is_held_against_no_cluster(

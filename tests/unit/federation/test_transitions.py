@@ -42,6 +42,18 @@ ONE = snapshot(belief("a"))
             id="ejected",
         ),
         pytest.param(
+            ONE,
+            snapshot(belief(standing=Standing(doubted_until=1e9))),
+            Transition("standing", "a", "admitted", "doubted", "failing, as half the fleet"),
+            id="doubted",
+        ),
+        pytest.param(
+            snapshot(belief(standing=Standing(doubted_until=1e9))),
+            ONE,
+            Transition("standing", "a", "doubted", "admitted"),
+            id="doubted no more",
+        ),
+        pytest.param(
             snapshot(belief(standing=probation())),
             snapshot(belief(standing=Standing(times=1))),
             Transition("standing", "a", "probation", "admitted"),

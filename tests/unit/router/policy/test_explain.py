@@ -29,6 +29,11 @@ def test_each_candidate_stands_with_its_rank_and_verdict() -> None:
     assert verdicts(*pools) == {"near": (None, "drained"), "mid": (2, "full"), "far": (1, "has room")}
 
 
+def test_small_share_has_its_reason() -> None:
+    pools = (candidate("a", share=0.1), candidate("b", share=0.1, doubted=True))
+    assert {name: verdict for name, (_, verdict) in verdicts(*pools).items()} == {"a": "slow_start", "b": "doubted"}
+
+
 def test_rows_come_nearest_first_with_the_numbers() -> None:
     told = explained(candidate("far", C), candidate("near", A, slots=8, load=2), own={("near", MODEL): 1})
     assert [row.cluster for row in told.rows] == ["near", "far"]
