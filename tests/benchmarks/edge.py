@@ -1,7 +1,7 @@
 """`make bench`: the front door beside other proxies, in one run on one machine.
 
 Rounds are interleaved: in each, every proxy is started anew and measured in every scenario. The report (Markdown and a
-plot) is written to docs/benchmarks/; `--json` keeps all that was found, and `--from` makes a report of such a file.
+plot) is written to docs/benchmarks/; all that was found is kept in a file, and `--from` makes a report of it again.
 """
 
 import json
@@ -25,6 +25,7 @@ from tests.benchmarks.sample import Sample
 
 REPORT = Path("docs/benchmarks/edge.md")
 PLOT = Path("docs/benchmarks/edge.svg")
+LAST = Path(".bench/edge.json")  # All that the last run found, unless --json says where to.
 
 
 @dataclass
@@ -113,6 +114,12 @@ def new_run(options: dict[str, object], rounds: int | None, quick: bool, upload_
     )
 
 
+def keep(run: Run, file: Path) -> None:
+    """Before anything is made of it: half an hour of measuring outlives a fault of the report."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(asdict(run), indent=1) + "\n")
+
+
 @click.command()
 @click.option("--rounds", type=click.IntRange(1, 50), help=f"{plan.ROUNDS}; with --quick, 1.")
 @click.option("--only", help="Only these proxies, comma-separated: tradewind,nginx,envoy.")
@@ -120,7 +127,7 @@ def new_run(options: dict[str, object], rounds: int | None, quick: bool, upload_
 @click.option("--quick", is_flag=True, help="A smoke run of two minutes; the report goes to stdout alone.")
 @click.option("--no-install", is_flag=True, help="Measure what is there; say what is not.")
 @click.option("--upload-path", default=plan.UPLOAD_PATH, show_default=True, help="Where files are uploaded to.")
-@click.option("--json", "json_file", type=click.Path(path_type=Path, dir_okay=False), help="Keep all rounds in FILE.")
+@click.option("--json", "json_file", type=click.Path(path_type=Path, dir_okay=False), help=f"Not in {LAST}.")
 @click.option("--from", "from_file", type=click.Path(path_type=Path, exists=True), help="Report of such a FILE.")
 @click.option("--write/--no-write", default=None, help=f"Write {REPORT} and {PLOT}: full runs do.")
 def main(
@@ -162,15 +169,15 @@ def main(
             raise click.ClickException("none of the proxies is there; see above")
         raise_descriptor_limit()
         measure(run, there, scenarios, long, console)
-    if json_file:
-        json_file.write_text(json.dumps(asdict(run), indent=1) + "\n")
+        keep(run, json_file or LAST)
     text = report.markdown(asdict(run))
     print(text)
     whole = not (run.quick or only or scenario)
     if write if write is not None else whole:
+        picture = plot.svg(asdict(run))
         REPORT.parent.mkdir(parents=True, exist_ok=True)
         REPORT.write_text(text)
-        PLOT.write_text(plot.svg(asdict(run)))
+        PLOT.write_text(picture)
 
 
 if __name__ == "__main__":

@@ -72,7 +72,7 @@ class Scale:
 def _step(high: float) -> float:
     """1, 2 or 5 times a power of ten, so that there are two to five of it."""
     power: float = 10.0 ** floor(log10(high))
-    return next(power * part for part in (0.2, 0.5, 1.0) if high / (power * part) < 6)
+    return next(power * part for part in (0.2, 0.5, 1.0, 2.0) if high / (power * part) < 6)
 
 
 def panel(

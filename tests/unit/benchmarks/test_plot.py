@@ -33,6 +33,11 @@ def test_ticks_from_zero_are_round(high: float, labels: list[str]) -> None:
     assert [label for _, label in Scale.around([high], 100.0).ticks()] == labels
 
 
+@pytest.mark.parametrize("high", [one / 100 for one in range(1, 1_000, 7)])
+def test_any_scale_from_zero_has_two_to_six_ticks(high: float) -> None:
+    assert 2 <= len(Scale.around([high], 100.0).ticks()) - 1 <= 6
+
+
 def test_nothing_to_show_has_a_scale() -> None:
     assert Scale.around([], 100.0).at(0.0) == SHORTEST
 
