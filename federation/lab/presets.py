@@ -2,7 +2,7 @@
 
 Figures of accelerators: H100, A100 and L40S from inference-sim's `hardware_config.json` (2026-08), whose efficiency
 factors were fitted to vLLM runs; L4 from NVIDIA's data sheet, its factors assumed to be those of the L40S (same
-generation, untested). The corrections below (how much slower than the roofline weights load, what a layer, a step,
+generation, untested); TPU v6e from Google's data sheet, its factors assumed to be those of the H100. The corrections below (how much slower than the roofline weights load, what a layer, a step,
 a request and a token cost) are the same project's trained coefficients; it states an error below 15 to 20 % on
 end-to-end latency. Figures of models: their published configurations.
 """
@@ -52,6 +52,7 @@ L4: Final = AcceleratorSpec("L4 24 GB", 121e12, 0.300e12, 24 * 2**30, 0.32, 0.08
 L40S: Final = AcceleratorSpec("L40S 48 GB", 362e12, 0.864e12, 48 * 2**30, 0.32, 0.08)
 A100: Final = AcceleratorSpec("A100 SXM 80 GB", 312e12, 2.039e12, 80 * 2**30, 0.38, 0.18)
 H100: Final = AcceleratorSpec("H100 SXM 80 GB", 989.5e12, 3.35e12, 80 * 2**30, 0.45, 0.30)
+V6E: Final = AcceleratorSpec("TPU v6e 32 GB", 918e12, 1.64e12, 32 * 2**30, 0.45, 0.30)
 
 LLAMA_8B: Final = ModelSpec("Llama-3.1-8B", 8.03e9, 32, 4_096, 131_072)
 LLAMA_70B: Final = ModelSpec("Llama-3.3-70B", 70.6e9, 80, 8_192, 327_680)
@@ -123,6 +124,7 @@ PRESETS: Final = MappingProxyType(
         "l4": replica_spec(L4, LLAMA_8B),
         "a100": replica_spec(A100, LLAMA_8B),
         "h100": replica_spec(H100, LLAMA_8B),
+        "v6e": replica_spec(V6E, LLAMA_8B),
     }
 )
 """By the name that `--preset` takes; the accelerators with Llama-3.1-8B, figures from the sources above."""
