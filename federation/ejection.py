@@ -39,6 +39,7 @@ class ProbeResult(StrEnum):
 
 
 SHARE_NEGLIGIBLE = 0.001
+HEARD_AGAIN_S = 1.0  # Of a cluster in good standing: signs of life are noted this often, not with each of them.
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +126,8 @@ def after_probe(
 ) -> Standing:
     """The standing after one active probe."""
     if result is ProbeResult.ANSWERED:
+        if _is_old_news(standing, now):
+            return standing
         return replace(standing, silent_probes=0, unwell_probes=0, refused=0, heard_at=now)
     if result is ProbeResult.UNWELL:
         seen = replace(standing, silent_probes=0, unwell_probes=standing.unwell_probes + 1, refused=0, heard_at=now)
@@ -171,6 +174,8 @@ def after_outcome(
 
 def after_answers(standing: Standing, count: int, now: float, rules: EjectionRules = DEFAULT_RULES) -> Standing:
     """The standing after `count` attempts in a row that were answered as they should be."""
+    if standing.calls == rules.memory_calls and not standing.failures and _is_old_news(standing, now):
+        return standing
     share = standing.failure_share * (1 - 1 / rules.memory_calls) ** count
     return replace(
         standing,
@@ -185,6 +190,8 @@ def after_answers(standing: Standing, count: int, now: float, rules: EjectionRul
 
 def heard(standing: Standing, now: float) -> Standing:
     """A call received bytes from it: as good as an answered probe."""
+    if _is_old_news(standing, now):
+        return standing
     return replace(standing, silent_probes=0, refused=0, heard_at=now)
 
 
@@ -201,6 +208,18 @@ def after_time(standing: Standing, now: float, rules: EjectionRules = DEFAULT_RU
     if standing.state is State.ADMITTED and standing.times and now >= standing.since + rules.forgiven_after_s:
         return replace(standing, times=0)
     return standing
+
+
+def _is_old_news(standing: Standing, now: float) -> bool:
+    """Whether one more sign of life tells nothing: it is in good standing, and was heard just now."""
+    return (
+        standing.state is State.ADMITTED
+        and now < standing.heard_at + HEARD_AGAIN_S
+        and not standing.silent_probes
+        and not standing.unwell_probes
+        and not standing.refused
+        and not standing.failure_share
+    )
 
 
 def _needed(threshold: int, standing: Standing) -> int:

@@ -37,7 +37,8 @@ from federation.outcome import Outcome
 from federation.store.breaker import Breaker
 from federation.store.interface import FederationStore, StoreReading, StoreUnavailable
 from federation.transitions import transitions
-from federation.view import FleetView, observe
+from federation.observation import observe
+from federation.view import FleetView
 from federation.wire import Rejected, Rejection, unseal
 
 INBOX_MAX = 20_000  # Events between two ticks; more than any worker can make in 50 ms.
@@ -109,7 +110,9 @@ class Feed:
         self.on_unreachable: Callable[[str], None] = _nobody_waits
         self.ticked_at = clock.monotonic()
         self.snapshot = Snapshot.of_inventory(specs, self.ticked_at)
-        self.view: FleetView = self._observe(self.ticked_at)
+        self.view: FleetView = observe(
+            self.snapshot, self.ticked_at, clock.wall() * 1000, distances, own_region
+        )
         self._inbox: deque[Event] = deque()
         self._told: deque[Event] = deque()
         self._pass_on: Callable[[Sequence[Event]], None] = _nobody_asks
@@ -217,7 +220,7 @@ class Feed:
         self._pass_on(own)
 
     def _observe(self, now: float) -> FleetView:
-        return observe(self.snapshot, now, self.clock.wall() * 1000, self.distances, self.own_region)
+        return observe(self.snapshot, now, self.clock.wall() * 1000, self.distances, self.own_region, self.view)
 
     def _tell(self, before: Snapshot, after: Snapshot, before_at: float, after_at: float) -> None:
         wall_ms = self.clock.wall() * 1000

@@ -110,6 +110,8 @@ def fold(
             if belief is not None:
                 beliefs[name] = _after(belief, event, beliefs, now, rng, rules)
     for name, belief in beliefs.items():
+        if belief.standing.state is State.ADMITTED and not belief.standing.times:
+            continue  # Time has nothing to add: by far the most.
         standing = after_time(belief.standing, now, rules)
         if standing is not belief.standing:
             beliefs[name] = replace(belief, standing=standing)
@@ -166,15 +168,22 @@ def _after(
         case ProbeSeen(result=result, rtt_s=rtt_s):
             standing = after_probe(belief.standing, result, now, rng, rules)
             standing = _capped(belief.standing, standing, beliefs, now, rules)
-            return replace(belief, standing=standing, rtt_s=_smoothed(belief.rtt_s, rtt_s))
+            smoothed_s = _smoothed(belief.rtt_s, rtt_s)
+            if smoothed_s == belief.rtt_s:
+                return _with_standing(belief, standing)
+            return replace(belief, standing=standing, rtt_s=smoothed_s)
         case ServedSeen(count=count):
-            return replace(belief, standing=after_answers(belief.standing, count, now, rules))
+            return _with_standing(belief, after_answers(belief.standing, count, now, rules))
         case BytesSeen():
-            return replace(belief, standing=heard(belief.standing, now))
+            return _with_standing(belief, heard(belief.standing, now))
         case OutcomeSeen(outcome=outcome):
             standing = after_outcome(belief.standing, outcome.kind, now, rng, rules)
             holds = _holds_after(belief.holds, outcome, now)
             return replace(belief, standing=_capped(belief.standing, standing, beliefs, now, rules), holds=holds)
+
+
+def _with_standing(belief: Belief, standing: Standing) -> Belief:
+    return belief if standing is belief.standing else replace(belief, standing=standing)
 
 
 def _capped(

@@ -34,6 +34,7 @@ class LivenessRules:
 
 
 DEFAULT_RULES = LivenessRules()
+ROUNDING_S = 1e-6
 
 
 def liveness(
@@ -50,3 +51,14 @@ def liveness(
     if missed > rules.stale_after_intervals or not advanced:
         return Liveness.STALE
     return Liveness.FRESH
+
+
+def next_change_at(arrived_at: float, interval_s: float, now: float, rules: LivenessRules = DEFAULT_RULES) -> float:
+    """When the passing of time alone next changes what `liveness` says of a statement; infinity: never."""
+    interval_s = min(max(interval_s, rules.interval_s_min), rules.interval_s_max)
+    for intervals in (rules.stale_after_intervals, rules.lost_after_intervals):
+        at = arrived_at + intervals * interval_s
+        # A beat is missed only once it is over; at the boundary itself, rounding may say either.
+        if now <= at + ROUNDING_S:
+            return at
+    return float("inf")

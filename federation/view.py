@@ -1,23 +1,19 @@
 """The fleet seen at one instant: what a decision reads.
 
-`observe` settles everything that depends on the snapshot and the time alone, once a tick:
-liveness, standing, drains, slots. What a call adds (its origin, the counts of our own calls
-in flight) costs microseconds: the order by distance is worked out at the first call from an
-origin and kept with the view.
+`observation.observe` makes it once a tick. What a call adds (its origin, the counts of our own calls in flight) costs
+microseconds: the order by distance is worked out at the first call from an origin, and handed on from view to view for
+as long as somebody asks for it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 import msgspec
 
-from federation.capacity import belief_liveness, capacity, models_of, pool_of
-from federation.ejection import Cause, State
-from federation.features import with_derived
 from federation.geography import Distances
 from federation.liveness import Liveness
-from federation.model import Belief, HoldKind, Mode, Snapshot
+from federation.model import Belief, Mode
 
 # A probe's time includes the cluster's own: it corrects a declared distance only beyond this doubt.
 PROBE_DOUBT_MS = 5.0
@@ -81,22 +77,60 @@ class Placed(msgspec.Struct, frozen=True, gc=False):
     rtt_ms: float
 
 
+class Order(msgspec.Struct, frozen=True, gc=False):
+    """All pools of a model as seen from one origin, nearest first; and where each cluster stands in that."""
+
+    placed: tuple[Placed, ...]
+    place_of: Mapping[str, int]
+
+
 @dataclass(frozen=True, slots=True)
 class ModelView:
     """All pools of one model, by cluster name; and, kept as they are asked for, by distance."""
 
     model: str
     pools: tuple[PoolView, ...]
-    _by_origin: dict[str, tuple[Placed, ...]] = field(default_factory=dict, compare=False, repr=False)
+    _by_origin: dict[str, Order] = field(default_factory=dict, compare=False, repr=False)
+    _handed_on: Mapping[str, Order] = field(default_factory=dict, compare=False, repr=False)
 
     def nearest_first(self, origin: str, fleet: "FleetView") -> tuple[Placed, ...]:
         """Every pool, nearest to `origin` first, ties by name; dropped ones included."""
-        ordered = self._by_origin.get(origin)
-        if ordered is None:
-            placed = [Placed(pool, fleet.rtt_ms(origin, pool.region, pool.probed_rtt_ms)) for pool in self.pools]
-            ordered = tuple(sorted(placed, key=lambda p: (p.rtt_ms, p.pool.cluster)))
-            self._by_origin[origin] = ordered
-        return ordered
+        order = self._by_origin.get(origin)
+        if order is None:
+            order = self._handed_on.get(origin) or self._ordered(origin, fleet)
+            self._by_origin[origin] = order
+        return order.placed
+
+    def _ordered(self, origin: str, fleet: "FleetView") -> Order:
+        placed = [Placed(pool, fleet.rtt_ms(origin, pool.region, pool.probed_rtt_ms)) for pool in self.pools]
+        placed.sort(key=lambda p: (p.rtt_ms, p.pool.cluster))
+        return Order(tuple(placed), {one.pool.cluster: place for place, one in enumerate(placed)})
+
+    def renewed(self, pools: tuple[PoolView, ...], changed: Sequence[PoolView], fleet: "FleetView") -> "ModelView":
+        """The view with other figures for the same clusters; orders that were asked for are handed on where they hold.
+
+        `fleet` tells distances only.
+        """
+        handed_on: dict[str, Order] = {}
+        for origin, order in self._by_origin.items():
+            placed = list(order.placed)
+            for pool in changed:
+                place = order.place_of[pool.cluster]
+                rtt_ms = fleet.rtt_ms(origin, pool.region, pool.probed_rtt_ms)
+                if rtt_ms != placed[place].rtt_ms:
+                    break  # Distances moved: sorted anew when somebody asks.
+                placed[place] = Placed(pool, rtt_ms)
+            else:
+                handed_on[origin] = Order(tuple(placed), order.place_of)
+        return ModelView(self.model, pools, {}, handed_on)
+
+
+class Seen(msgspec.Struct, frozen=True, gc=False):
+    """One cluster as it was looked at, and until when it looks the same if nothing new is heard of it."""
+
+    belief: Belief
+    until: float  # Monotonic seconds.
+    pools: tuple[PoolView, ...]  # By model.
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +145,7 @@ class FleetView:
     models: Mapping[str, ModelView]
     clusters: tuple[str, ...]
     all_models_known: bool  # False: of some cluster nobody has said yet what it serves.
+    seen: Mapping[str, Seen] = field(default_factory=dict, compare=False, repr=False)
 
     def rtt_ms(self, origin: str, region: str, probed_rtt_ms: float | None) -> float:
         """Distance as declared; from our own region as probed, where the two clearly differ."""
@@ -119,69 +154,3 @@ class FleetView:
             return declared
         doubt_ms = max(PROBE_DOUBT_MS, PROBE_DOUBT_SHARE * declared)
         return probed_rtt_ms if abs(probed_rtt_ms - declared) > doubt_ms else declared
-
-
-def observe(snapshot: Snapshot, now: float, wall_ms: float, distances: Distances, own_region: str = "") -> FleetView:
-    """The fleet at `now` (monotonic seconds); `wall_ms` judges when drains end."""
-    pools: dict[str, list[PoolView]] = {}
-    all_models_known = True
-    for belief in snapshot.beliefs.values():
-        alive = belief_liveness(belief, now)
-        models_here = models_of(belief)
-        if not models_here and belief.heartbeat is None:
-            all_models_known = False
-        for model in models_here:
-            pools.setdefault(model, []).append(_pool_view(belief, model, alive, now, wall_ms))
-    models = {model: ModelView(model, tuple(views)) for model, views in sorted(pools.items())}
-    return FleetView(
-        generation=snapshot.generation,
-        mode=snapshot.mode,
-        at=now,
-        distances=distances,
-        own_region=own_region,
-        models=models,
-        clusters=tuple(snapshot.beliefs),
-        all_models_known=all_models_known,
-    )
-
-
-def _pool_view(belief: Belief, model: str, alive: Liveness, now: float, wall_ms: float) -> PoolView:
-    seen = capacity(belief, model, alive)
-    drop = _drop(belief, model, seen.ready and seen.slots > 0, now, wall_ms)
-    return PoolView(
-        cluster=belief.spec.name,
-        region=belief.spec.region,
-        model=model,
-        liveness=alive,
-        slots=seen.slots,
-        load_of_others=seen.load_of_others,
-        share=belief.standing.share(now),
-        drop=drop,
-        in_panic=drop in (Drop.EJECTED, Drop.NOT_READY),
-        probed_rtt_ms=None if belief.rtt_s is None else belief.rtt_s * 1000,
-        doubted=belief.standing.doubted(now),
-        features=_features(belief, model),
-    )
-
-
-def _features(belief: Belief, model: str) -> frozenset[str]:
-    """Also those of a cluster that is not heard from: what its servers can do does not change with that."""
-    declared = belief.spec.models.get(model)
-    reported = pool_of(belief, model)
-    both = (declared.features if declared is not None else ()) + (reported.features if reported is not None else ())
-    return with_derived(both) if both else frozenset()
-
-
-def _drop(belief: Belief, model: str, ready: bool, now: float, wall_ms: float) -> Drop | None:
-    if belief.drain is not None and belief.drain.holds(wall_ms):
-        return Drop.DRAINED
-    standing = belief.standing
-    if standing.state is State.EJECTED:
-        gone = standing.cause is Cause.UNREACHABLE and not standing.reachable
-        return Drop.UNREACHABLE if gone else Drop.EJECTED
-    if not ready:
-        return Drop.NOT_READY
-    hold = belief.holds.get(model)
-    if hold is not None and now < hold.until:
-        return Drop.NO_ROOM if hold.kind is HoldKind.NO_ROOM else Drop.NOT_READY
-    return None

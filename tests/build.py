@@ -22,7 +22,8 @@ from federation.model import (
     ModelPool,
     Snapshot,
 )
-from federation.view import Drop, FleetView, ModelView, PoolView, observe
+from federation.observation import observe
+from federation.view import Drop, FleetView, ModelView, PoolView
 from router.call import Call
 
 NOW = 1000.0  # Monotonic seconds.

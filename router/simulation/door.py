@@ -13,8 +13,9 @@ from federation.ejection import Cause, ProbeResult, State
 from federation.fold import Event, HeartbeatSeen, OutcomeSeen, ProbeSeen, ServedSeen, fold
 from federation.geography import Distances
 from federation.model import ClusterSpec, Heartbeat, Snapshot
+from federation.observation import observe
 from federation.outcome import Outcome, OutcomeKind
-from federation.view import FleetView, PoolView, observe
+from federation.view import FleetView, PoolView
 from router.call import Call
 from router.decision import Reason
 from router.retry import ATTEMPTS_MAX, BROKEN_CLUSTERS_MAX
@@ -101,7 +102,7 @@ class Door:
         self._served.clear()
         before = self.snapshot
         self.snapshot = fold(before, events, self.now, self.rng)
-        self.view = observe(self.snapshot, self.now, wall_ms, self.distances, self.region)
+        self.view = observe(self.snapshot, self.now, wall_ms, self.distances, self.region, self.view)
         if self._troubled:
             self._abandon_unreachable(before)
         self.strategy.ticked(self)

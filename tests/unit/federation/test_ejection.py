@@ -329,3 +329,14 @@ def test_no_sequence_of_events_breaks_the_rules_of_standing(
             assert before.state is State.PROBATION
         if isinstance(event, ProbeResult) and event is ANSWER:
             assert standing.reachable
+
+
+def test_signs_of_life_of_a_cluster_in_good_standing_are_noted_once_a_second() -> None:
+    standing = after_answers(Standing(), DEFAULT_RULES.memory_calls, NOW)
+    for sign in (
+        lambda at: after_answers(standing, 3, at),
+        lambda at: heard(standing, at),
+        lambda at: after_probe(standing, ProbeResult.ANSWERED, at, Random(1)),
+    ):
+        assert sign(NOW + 0.9) is standing
+        assert sign(NOW + 1.0).heard_at == NOW + 1.0

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from federation.liveness import DEFAULT_RULES, Liveness, LivenessRules, liveness
+from federation.liveness import DEFAULT_RULES, Liveness, LivenessRules, liveness, next_change_at
 
 RANK = {Liveness.FRESH: 0, Liveness.STALE: 1, Liveness.LOST: 2}
 
@@ -66,3 +66,13 @@ def test_time_that_goes_back_is_our_own_mistake() -> None:
 def test_statement_only_ever_loses_worth(interval_s: float, advanced: bool, ages: list[float]) -> None:
     ranks = [RANK[liveness(0.0, interval_s, advanced, age, DEFAULT_RULES)] for age in sorted(ages)]
     assert ranks == sorted(ranks)
+
+
+@pytest.mark.parametrize("interval_s", [0.01, 1.0, 2.5, 60.0])
+def test_next_change_is_when_a_statement_begins_to_lose_worth(interval_s: float) -> None:
+    now, changes = 1000.0, []
+    while (at := next_change_at(1000.0, interval_s, now)) < float("inf"):
+        before, now = liveness(1000.0, interval_s, True, at - 0.001), at + 0.001
+        assert liveness(1000.0, interval_s, True, now) is not before
+        changes.append(at)
+    assert len(changes) == 2
