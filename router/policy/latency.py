@@ -10,7 +10,7 @@
 | busy_ratio    | calls running there over slots, 0..1 | ratio |
 | queue_ratio   | calls waiting there for a slot, over slots | ratio |
 
-The terms are those of a replica that batches continuously (docs/routing/predicted-latency.md). It learns by recursive
+The terms are those of a replica that batches continuously (docs/routing/model.md). It learns by recursive
 least squares on relative errors, for a tenth of a second matters at 0.2 s and not at 20 s. Three things make it safe:
 
 - *Directional forgetting* (R. Kulhavy, Restricted exponential forgetting in real-time identification, Automatica 23,
