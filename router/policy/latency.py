@@ -189,14 +189,7 @@ def learnt(
     # Kulhavy's rule: information is lost in the direction of the news, and nowhere else.
     k = (FORGETTING - (1.0 - FORGETTING) / s) / (FORGETTING * (1.0 + s))
     ka, kb, kc, kd = k * pa, k * pb, k * pc, k * pd
-    error, bias = model.error_ratio, model.bias_ratio
-    if not at_least:
-        difference = waited_s - predicted
-        larger = waited_s if difference > 0.0 else predicted
-        ratio = difference / larger if larger > 0.0 else 0.0
-        rate = ERROR_RATE if seen > 50 else 1.0 / seen
-        bias += rate * (ratio - bias)
-        error += rate * ((ratio if ratio > 0.0 else -ratio) - error)
+    error, bias = (model.error_ratio, model.bias_ratio) if at_least else _errors(model, waited_s, predicted, seen)
     return LatencyModel(
         0.0 if base < 0.0 else base if base < COEFFICIENT_S_MAX else COEFFICIENT_S_MAX,
         0.0 if prefill < 0.0 else prefill if prefill < COEFFICIENT_S_MAX else COEFFICIENT_S_MAX,
@@ -215,6 +208,16 @@ def learnt(
         error,
         bias,
     )
+
+
+def _errors(model: LatencyModel, waited_s: float, predicted: float, seen: int) -> tuple[float, float]:
+    """error_ratio and bias_ratio after one more: at first the mean of all, then of the last fifty or so."""
+    difference = waited_s - predicted
+    larger = waited_s if difference > 0.0 else predicted
+    ratio = difference / larger if larger > 0.0 else 0.0
+    rate = ERROR_RATE if seen > 50 else 1.0 / seen
+    error, bias = model.error_ratio, model.bias_ratio
+    return error + rate * ((ratio if ratio > 0.0 else -ratio) - error), bias + rate * (ratio - bias)
 
 
 def rested(model: LatencyModel, idle_s: float) -> LatencyModel:
