@@ -33,6 +33,7 @@ REPLICAS_MAX = 100_000
 CALLS_MAX = 10_000_000
 DEVICES_MAX = 1_000_000
 TOKENS_PER_S_MAX = 1e9
+SECONDS_MAX = 3_600.0  # Of anything that is waited for.
 INTERVAL_MS_RANGE = (50, 60_000)
 
 
@@ -151,6 +152,8 @@ def _implausible_pool(pool: ModelPool) -> str | None:
     rates = (pool.prefill_tokens_per_s, pool.decode_tokens_per_s)
     if not all(math.isfinite(rate) and 0 <= rate <= TOKENS_PER_S_MAX for rate in rates):
         return "a rate is out of range"
+    if not 0 <= pool.time_per_output_token_s <= SECONDS_MAX:
+        return "the time per output token is out of range"
     if len(pool.adapters) > ADAPTERS_MAX or len(pool.features) > ADAPTERS_MAX:
         return "too many adapters or features"
     return None

@@ -37,6 +37,8 @@ class Figures:
     generated_tokens: float | None = None
     prefix_queries: float | None = None
     prefix_hits: float | None = None
+    inter_token_s: float | None = None  # Seconds from one token to the next, summed over all,
+    inter_tokens: float | None = None  # and how many that are.
     prefix_hit_ratio: float | None = None  # Gauges of servers that do not count.
     prefill_tokens_per_s: float | None = None
     decode_tokens_per_s: float | None = None
@@ -72,6 +74,18 @@ _NAMES: dict[str, tuple[str, ...]] = {
     "prefix_hit_ratio": ("sglang:cache_hit_rate",),
     "prefill_tokens_per_s": ("llamacpp:prompt_tokens_seconds",),
     "decode_tokens_per_s": ("sglang:gen_throughput", "llamacpp:predicted_tokens_seconds"),
+    "inter_token_s": (
+        "vllm:inter_token_latency_seconds_sum",
+        "vllm:time_per_output_token_seconds_sum",
+        "sglang:inter_token_latency_seconds_sum",
+        "sglang:time_per_output_token_seconds_sum",
+    ),
+    "inter_tokens": (
+        "vllm:inter_token_latency_seconds_count",
+        "vllm:time_per_output_token_seconds_count",
+        "sglang:inter_token_latency_seconds_count",
+        "sglang:time_per_output_token_seconds_count",
+    ),
     "adapters": ("vllm:lora_requests_info",),
 }
 _FIGURE = {name.encode(): (figure, rank) for figure, names in _NAMES.items() for rank, name in enumerate(names)}
@@ -155,6 +169,8 @@ def _figures(model: str, values: Mapping[tuple[str, str, int], list[float]]) -> 
         generated_tokens=total("generated_tokens"),
         prefix_queries=total("prefix_queries"),
         prefix_hits=total("prefix_hits"),
+        inter_token_s=total("inter_token_s"),
+        inter_tokens=total("inter_tokens"),
         prefix_hit_ratio=mean("prefix_hit_ratio"),
         prefill_tokens_per_s=total("prefill_tokens_per_s"),
         decode_tokens_per_s=total("decode_tokens_per_s"),

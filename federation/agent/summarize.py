@@ -18,7 +18,15 @@ from federation.agent.exposition import Engine, Figures
 from federation.agent.facts import ServerFacts
 from federation.features import CONTINUE_FINAL_MESSAGE, NO_METRICS, STOP_WITHHELD
 from federation.model import ModelPool
-from federation.wire import ADAPTERS_MAX, CALLS_MAX, NAME_LENGTH_MAX, POOLS_MAX, REPLICAS_MAX, TOKENS_PER_S_MAX
+from federation.wire import (
+    ADAPTERS_MAX,
+    CALLS_MAX,
+    NAME_LENGTH_MAX,
+    POOLS_MAX,
+    REPLICAS_MAX,
+    SECONDS_MAX,
+    TOKENS_PER_S_MAX,
+)
 
 SLOTS_PER_REPLICA = 256  # vLLM's max_num_seqs on current accelerators, if nothing else is configured.
 RATE_MEMORY_S = 10.0  # A change of rate is seen to two thirds after this long.
@@ -52,6 +60,8 @@ class Tally:
     decode_tokens_per_s: float = 0.0
     prefix_queries: float = 0.0  # Both fade with RATE_MEMORY_S; only their ratio means something.
     prefix_hits: float = 0.0
+    inter_token_s: float = 0.0  # Since the look before: seconds from token to token, summed, and of how many tokens.
+    inter_tokens: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +144,7 @@ def _pool(model: str, desired: int, shares: Sequence[_Share], rules: PoolRules) 
             _first(figures.decode_tokens_per_s, tally.decode_tokens_per_s, figures.generated_tokens)
             for figures, tally in _pairs(shares)
         ),
+        time_per_output_token_s=_time_per_token_s(tallies),
         prefix_cache_hit_ratio=_hit_ratio(known, tallies),
         adapters=_adapters(model, shares),
         features=_features(shares, rules),
@@ -162,6 +173,8 @@ def _tally(before: Tally | None, figures: Figures, at: float) -> Tally:
         ),
         prefix_queries=before.prefix_queries * fade + (queries or 0.0) * looked_up,
         prefix_hits=before.prefix_hits * fade + (hits or 0.0) * looked_up,
+        inter_token_s=_delta(old.inter_token_s, figures.inter_token_s) or 0.0,
+        inter_tokens=_delta(old.inter_tokens, figures.inter_tokens) or 0.0,
     )
 
 
@@ -190,6 +203,13 @@ def _hit_ratio(known: Sequence[Figures], tallies: Sequence[Tally]) -> float:
     if queries > 0:
         return _ratio(math.fsum(tally.prefix_hits for tally in tallies) / queries)
     return _mean(figures.prefix_hit_ratio for figures in known)
+
+
+def _time_per_token_s(tallies: Sequence[Tally]) -> float:
+    """Of all tokens since the last look; 0: there were none, or nobody counts them."""
+    tokens = math.fsum(tally.inter_tokens for tally in tallies)
+    seconds = math.fsum(tally.inter_token_s for tally in tallies)
+    return min(seconds / tokens, SECONDS_MAX) if tokens >= 1 else 0.0
 
 
 def _adapters(model: str, shares: Sequence[_Share]) -> tuple[str, ...]:

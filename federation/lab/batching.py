@@ -47,7 +47,9 @@ class Replica:
         "_slow",
         "_stretch",
         "_waiting",
+        "first_tokens",
         "generation_tokens",
+        "inter_token_s",
         "preemptions",
         "prefix_hit_tokens",
         "prefix_query_tokens",
@@ -76,6 +78,8 @@ class Replica:
         self.steps = 0
         self.prompt_tokens = 0
         self.generation_tokens = 0
+        self.first_tokens = 0  # Among them: of answers that were computed anew as well.
+        self.inter_token_s = 0.0  # From token to token, summed over all tokens but the first of each answer.
         self.prefix_query_tokens = 0
         self.prefix_hit_tokens = 0
         self.preemptions = 0
@@ -199,10 +203,13 @@ class Replica:
         """Takes note of `steps` more steps, in which every decoding sequence got a token."""
         if steps <= 0:
             return
-        self._stretch.done += steps
+        stretch = self._stretch
+        before = stretch.time_of(stretch.done) if self._decoding else 0.0
+        stretch.done += steps
         self.steps += steps
         tokens = steps * self._decoding
         if tokens:
+            self.inter_token_s += (stretch.time_of(stretch.done) - before) * self._decoding
             self._context += tokens
             self._kv.take(tokens)
             self.generation_tokens += tokens
@@ -246,6 +253,7 @@ class Replica:
         self._context += 1
         self._kv.take(1)
         self.generation_tokens += 1
+        self.first_tokens += 1
         sequence.finish_step = sequence.offset_steps + sequence.output_tokens
         self._order += 1
         heapq.heappush(self._finishing, (sequence.finish_step, self._order, sequence))

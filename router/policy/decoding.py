@@ -16,7 +16,7 @@ import msgspec
 
 from router.policy.residuals import CHANGE_AFTER, SCALE_START, judged
 
-TOKENS_MIN: Final = 8
+TOKENS_MIN: Final = 2
 FORGETTING: Final = 0.98
 REOPEN_SHARE: Final = 0.002
 REOPEN_SHARE_CHANGED: Final = 0.5
@@ -28,6 +28,7 @@ CROWD_S: Final = 0.01
 TPOT_S_MIN: Final = 0.001
 TPOT_S_MAX: Final = 10.0
 LEAST: Final = 1e-9
+REST_HALF_LIFE_S: Final = 60.0
 
 
 class DecodingModel(msgspec.Struct, frozen=True, gc=False):
@@ -35,6 +36,7 @@ class DecodingModel(msgspec.Struct, frozen=True, gc=False):
 
     alone_s: float
     crowd_s: float  # What is added when all slots run.
+    prior: tuple[float, float]  # Of both, before anything was learnt.
     covariance: tuple[float, float, float]
     scale: float = SCALE_START
     run: int = 0
@@ -53,7 +55,7 @@ def prior(decode_tokens_per_s: float = 0.0, running: int = 0) -> DecodingModel:
     if decode_tokens_per_s > 0.0 and running > 0:
         alone_s = min(0.2, max(0.002, running / decode_tokens_per_s))
         crowd_s = 0.5 * alone_s
-    return DecodingModel(alone_s, crowd_s, _ignorance(alone_s, crowd_s))
+    return DecodingModel(alone_s, crowd_s, (alone_s, crowd_s), _ignorance(alone_s, crowd_s))
 
 
 def learnt(model: DecodingModel, tokens: int, took_s: float, busy_ratio: float) -> DecodingModel:
@@ -87,12 +89,27 @@ def learnt(model: DecodingModel, tokens: int, took_s: float, busy_ratio: float) 
     return DecodingModel(
         min(TPOT_S_MAX, max(TPOT_S_MIN, alone + gain * pa)),
         min(TPOT_S_MAX, max(0.0, crowd + gain * pb)),
+        model.prior,
         (aa - k * pa * pa, ab - k * pa * pb, bb - k * pb * pb),
         scale,
         run,
         seen,
         model.error_ratio + rate * (abs(ratio) - model.error_ratio),
         model.bias_ratio + rate * (ratio - model.bias_ratio),
+    )
+
+
+def rested(model: DecodingModel, idle_s: float) -> DecodingModel:
+    """The model after `idle_s` without an outcome: as `latency.rested`."""
+    kept = 2.0 ** (-max(0.0, idle_s) / REST_HALF_LIFE_S)
+    alone, crowd = model.prior
+    alone += kept * (model.alone_s - alone)
+    crowd += kept * (model.crowd_s - crowd)
+    fresh = _ignorance(alone, crowd)
+    covariance = tuple([before + (1.0 - kept) * (after - before) for before, after in zip(model.covariance, fresh, strict=True)])
+    scale = SCALE_START + kept * (model.scale - SCALE_START)
+    return msgspec.structs.replace(
+        model, alone_s=alone, crowd_s=crowd, covariance=covariance, scale=scale, run=0
     )
 
 

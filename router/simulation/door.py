@@ -164,6 +164,10 @@ class Door:
         view = self.view.models.get(model)
         return view.pools if view is not None else ()
 
+    def pool(self, key: tuple[str, str]) -> PoolView | None:
+        """What is believed of one cluster's pool of a model."""
+        return next((pool for pool in self.pools(key[1]) if pool.cluster == key[0]), None)
+
     def send(self, call: SimulatedCall, order: tuple[str, ...], reason: Reason, place: int = 0) -> None:
         """An attempt at `order[place]`; those after it are for when it fails."""
         name = order[place]
@@ -173,6 +177,7 @@ class Door:
         if call.reason is None or call.first_token_at < 0.0:
             call.reason = reason
         call.cluster = name
+        self.strategy.sending(self, attempt)
         key = (name, call.model)
         self.own[key] = self.own.get(key, 0) + 1
         self._under_way[name][attempt] = None

@@ -137,6 +137,8 @@ class Agent:
             generated_tokens=float(replica.generation_tokens),
             prefix_queries=float(replica.prefix_query_tokens),
             prefix_hits=float(replica.prefix_hit_tokens),
+            inter_token_s=replica.inter_token_s,
+            inter_tokens=float(replica.generation_tokens - replica.first_tokens),
         )
         page = Page(Engine.VLLM, {self.cluster.model: figures})
         return ServerFacts(url, ScrapeResult.OK, self._served, page, now)

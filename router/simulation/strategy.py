@@ -20,6 +20,10 @@ class Strategy(Protocol):
         """A call wants a place, for the first time or after its stream broke: send it, refuse it, or keep it."""
         ...
 
+    def sending(self, door: "Door", attempt: Attempt) -> None:
+        """An attempt goes out: to the cluster that was chosen, or to the next after one failed."""
+        ...
+
     def first_token(self, door: "Door", attempt: Attempt) -> None:
         """An attempt of this door got its first token."""
         ...
@@ -35,6 +39,9 @@ class Strategy(Protocol):
 
 class Quiet:
     """Takes no notice of anything but arrivals."""
+
+    def sending(self, door: "Door", attempt: Attempt) -> None:
+        pass
 
     def first_token(self, door: "Door", attempt: Attempt) -> None:
         pass

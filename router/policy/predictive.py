@@ -1,0 +1,102 @@
+"""Where a call will be served soonest, and with tokens that keep coming: predicted seconds, candidate by candidate. Pure.
+
+    cost = round trip + predicted seconds to the first token
+         + CONCERN x answer tokens x what a token there takes beyond a comfortable time
+
+The second term is what keeps a fleet out of trouble. A replica that takes in one prompt more slows down every answer
+that it is writing, so a pool whose tokens have become slow is passed over long before its slots are full. Below the
+comfortable time it does not count at all: nobody reads that fast, and distance decides.
+
+Refused: time to first token alone (it fills the nearest cluster until its tokens crawl, since the first token suffers
+last); the whole time until the last token (it sends calls over oceans for milliseconds per token that nobody notices).
+"""
+
+from collections.abc import Mapping
+from random import Random
+from typing import Final
+
+import msgspec
+
+from federation.view import FleetView, Placed
+from router.call import Call
+from router.decision import Decision, Place, Reason, Refuse
+from router.policy.decide import CANDIDATES_MAX, FREE_SLOTS_MIN, decide, least_saturated
+from router.policy.latency import work_ktokens
+from router.policy.ledger import Ledger
+
+SCORED_MAX: Final = 8  # The nearest with room: whatever is farther is not soonest.
+COMFORT_TPOT_S: Final = 0.025  # Forty tokens a second; half of what is still called good.
+COMFORT_FACTOR: Final = 2.5  # Of what a token takes there at the least: slow accelerators are slow from the start.
+CONCERN: Final = 0.3  # A second lost on the way counts so much of one lost before the first token.
+AS_GOOD_S: Final = 0.005  # Closer than that, nearer is better: predictions are not that sharp.
+AS_GOOD_SHARE: Final = 0.02
+HIT_SHARE_MIN: Final = 0.1  # Of what is believed cached, found where a pool's replicas do not say how often.
+
+
+class Ask(msgspec.Struct, frozen=True, gc=False):
+    """What a call asks for, in tokens."""
+
+    prompt_tokens: float
+    answer_tokens: float
+    cached_tokens: Mapping[str, float] = {}  # Of the prompt's beginning, by cluster, as far as this door knows.
+
+
+def place(call: Call, ask: Ask, fleet: FleetView, ledger: Ledger, rng: Random) -> Decision:
+    """Where to try the call, in which order. `rng` is drawn from only for clusters that start slowly."""
+    view = fleet.models.get(call.model)
+    if view is None:
+        return Refuse(known=False, generation=fleet.generation)
+    own, regions, clusters, needs = ledger.in_flight, call.regions, call.clusters, call.needs
+    found: list[tuple[float, float, Placed]] = []
+    full: list[Placed] = []
+    nearest: Placed | None = None
+    for placed in view.nearest_first(call.origin, fleet):
+        pool = placed.pool
+        if pool.drop is not None or (regions is not None and pool.region not in regions):
+            continue
+        if clusters is not None and pool.cluster not in clusters:
+            continue
+        if needs is not None and not needs <= pool.features:
+            continue
+        if nearest is None:
+            nearest = placed
+        if pool.free_of_others - own.get(pool.key, 0) >= FREE_SLOTS_MIN and (
+            pool.share >= 1.0 or rng.random() < pool.share
+        ):
+            found.append((cost_s(placed, ask, ledger, fleet.at), placed.rtt_ms, placed))
+            if len(found) == SCORED_MAX:
+                break
+        else:
+            full.append(placed)
+    if not found or nearest is None:
+        return decide(call, fleet, own, rng)
+    order = ranked(found)
+    if len(order) < CANDIDATES_MAX and full:
+        order += least_saturated(full, own)
+    reason = Reason.NEAREST if order[0].rtt_ms <= nearest.rtt_ms else Reason.OVERFLOW
+    if reason is Reason.OVERFLOW and ask.cached_tokens.get(order[0].pool.cluster, 0.0) > 0.0:
+        reason = Reason.AFFINITY
+    return Place(tuple(order[:CANDIDATES_MAX]), reason, fleet.generation)
+
+
+def cost_s(placed: Placed, ask: Ask, ledger: Ledger, now: float) -> float:
+    """The seconds that count against a candidate."""
+    pool = placed.pool
+    pace, load = ledger.pace(pool.key, now), ledger.load(pool)
+    cached = ask.cached_tokens.get(pool.cluster, 0.0)
+    if cached:
+        cached *= max(HIT_SHARE_MIN, 1.0 / ledger.replicas(pool.key))
+    ttft_s = pace.ttft_s(work_ktokens(ask.prompt_tokens, cached), load)
+    slow_s = pace.tpot_s(load) - max(COMFORT_TPOT_S, COMFORT_FACTOR * pace.least_tpot_s)
+    return placed.rtt_ms / 1000 + ttft_s + (CONCERN * ask.answer_tokens * slow_s if slow_s > 0.0 else 0.0)
+
+
+def ranked(found: list[tuple[float, float, Placed]]) -> list[Placed]:
+    """By cost; but whoever is nearer and as good as the best goes first."""
+    found.sort(key=lambda one: (one[0], one[1], one[2].pool.cluster))
+    best = found[0][0]
+    as_good = best + max(AS_GOOD_S, AS_GOOD_SHARE * best)
+    first = min(
+        (one for one in found if one[0] <= as_good), key=lambda one: (one[1], one[0], one[2].pool.cluster)
+    )
+    return [first[2], *[one[2] for one in found if one is not first]]
