@@ -19,6 +19,8 @@ emulator's, and the two could not be compared).
 import heapq
 import math
 from collections import deque
+from collections.abc import Hashable
+from collections.abc import Sequence as Blocks
 
 from federation.lab.kv_cache import KvCache
 from federation.lab.replica_spec import ReplicaSpec
@@ -47,6 +49,7 @@ class Replica:
         "_slow",
         "_stretch",
         "_waiting",
+        "busy_s",
         "first_tokens",
         "generation_tokens",
         "inter_token_s",
@@ -79,6 +82,7 @@ class Replica:
         self.prompt_tokens = 0
         self.generation_tokens = 0
         self.first_tokens = 0  # Among them: of answers that were computed anew as well.
+        self.busy_s = 0.0  # In which a step ran.
         self.inter_token_s = 0.0  # From token to token, summed over all tokens but the first of each answer.
         self.prefix_query_tokens = 0
         self.prefix_hit_tokens = 0
@@ -102,6 +106,26 @@ class Replica:
     def decoding(self) -> int:
         """Sequences that get a token at the end of the present step, those that leave included."""
         return self._decoding
+
+    @property
+    def context_tokens(self) -> int:
+        """Of the sequences that decode: prompts, and answers so far."""
+        return self._context
+
+    @property
+    def pending(self) -> tuple[int, float]:
+        """Prompt tokens not yet computed, of all that wait or are being computed, and the seconds they will take."""
+        tokens, seconds = 0, 0.0
+        for sequence in (*self._prefilling, *self._waiting):
+            missing = sequence.target_tokens - sequence.computed_tokens
+            tokens += missing
+            seconds += self.spec.chunk_s(missing, sequence.computed_tokens)
+        return tokens, seconds
+
+    def cached_tokens(self, blocks: Blocks[Hashable], prompt_tokens: int) -> int:
+        """Of a prompt that came now, those that need not be computed."""
+        block_tokens = self.spec.block_tokens
+        return self._kv.leading_hits(blocks, (prompt_tokens - 1) // block_tokens)[0] * block_tokens
 
     @property
     def last_step_at(self) -> float:
@@ -204,12 +228,14 @@ class Replica:
         if steps <= 0:
             return
         stretch = self._stretch
-        before = stretch.time_of(stretch.done) if self._decoding else 0.0
+        before = stretch.time_of(stretch.done)
         stretch.done += steps
         self.steps += steps
+        took_s = stretch.time_of(stretch.done) - before
+        self.busy_s += took_s
         tokens = steps * self._decoding
         if tokens:
-            self.inter_token_s += (stretch.time_of(stretch.done) - before) * self._decoding
+            self.inter_token_s += took_s * self._decoding
             self._context += tokens
             self._kv.take(tokens)
             self.generation_tokens += tokens

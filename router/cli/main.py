@@ -22,6 +22,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "undrain": ("router.cli.undrain", "End a cluster's drain."),
     "explain": ("router.cli.explain", "Show where a call would go now, cluster by cluster, with the numbers."),
     "replay": ("router.cli.replay", "Replay a trace's arrivals and lengths against a live endpoint."),
+    "simulate": ("router.cli.simulate", "Simulate policies over a scenario: a fleet, its load, what befalls it."),
     "keys": ("router.cli.keys", "Make API keys."),
     "check": ("router.cli.check", "Say what is wrong with a configuration, line by line, before anything starts."),
 }

@@ -28,9 +28,8 @@ SCORED_MAX: Final = 8  # The nearest with room: whatever is farther is not soone
 COMFORT_TPOT_S: Final = 0.025  # Forty tokens a second; half of what is still called good.
 COMFORT_FACTOR: Final = 2.5  # Of what a token takes there at the least: slow accelerators are slow from the start.
 CONCERN: Final = 0.3  # A second lost on the way counts so much of one lost before the first token.
-AS_GOOD_S: Final = 0.005  # Closer than that, nearer is better: predictions are not that sharp.
-AS_GOOD_SHARE: Final = 0.02
-HIT_SHARE_MIN: Final = 0.1  # Of what is believed cached, found where a pool's replicas do not say how often.
+AS_GOOD_S: Final = 0.01  # Closer than that, or than this share, nearer is better: predictions are not that sharp.
+AS_GOOD_SHARE: Final = 0.1
 
 
 class Ask(msgspec.Struct, frozen=True, gc=False):
@@ -83,10 +82,8 @@ def cost_s(placed: Placed, ask: Ask, ledger: Ledger, now: float) -> float:
     """The seconds that count against a candidate."""
     pool = placed.pool
     pace, load = ledger.pace(pool.key, now), ledger.load(pool)
-    cached = ask.cached_tokens.get(pool.cluster, 0.0)
-    if cached:
-        cached *= max(HIT_SHARE_MIN, 1.0 / ledger.replicas(pool.key))
-    ttft_s = pace.ttft_s(work_ktokens(ask.prompt_tokens, cached), load)
+    work = work_ktokens(ask.prompt_tokens, ask.cached_tokens.get(pool.cluster, 0.0))
+    ttft_s = pace.ttft_s(work, load)
     slow_s = pace.tpot_s(load) - max(COMFORT_TPOT_S, COMFORT_FACTOR * pace.least_tpot_s)
     return placed.rtt_ms / 1000 + ttft_s + (CONCERN * ask.answer_tokens * slow_s if slow_s > 0.0 else 0.0)
 

@@ -8,6 +8,7 @@ A cluster that is cut off (frozen, or behind a black hole) goes on computing wha
 it heals. That is a black hole as it is, and a frozen machine except that its work is not lost time afterwards.
 """
 
+from collections import deque
 from collections.abc import Sequence as Listed
 from enum import StrEnum
 from typing import Final
@@ -15,6 +16,8 @@ from typing import Final
 from federation.lab.batching import Kind, Progress, Replica, ReplicaSpec, Sequence
 from router.simulation.call import Attempt
 from router.simulation.timeline import Timeline
+
+RECENT_MAX: Final = 32  # First tokens of which a cluster remembers how long they took.
 
 _FIRST_TOKEN: Final = Kind.FIRST_TOKEN
 
@@ -41,7 +44,8 @@ class SimulatedCluster:
         self.timeline = timeline
         self.slow = 1.0
         self.cut_replicas = 0  # The last so many take nothing.
-        self.busy_s = 0.0
+        self.recent: deque[tuple[int, float]] = deque(maxlen=RECENT_MAX)  # (calls there, seconds to a first token)
+        self._busy_before_s = 0.0
         self._armed: list[float | None] = [None] * len(self.replicas)
         self._next = 0
         self._held: list[Attempt] = []  # Arrived, or had something to say, while it was cut off.
@@ -63,6 +67,16 @@ class SimulatedCluster:
     @property
     def slots(self) -> int:
         return sum([replica.spec.max_running for replica in self.serving_replicas])
+
+    @property
+    def busy_s(self) -> float:
+        """Seconds in which replicas worked, summed, those of lost ones included."""
+        return self._busy_before_s + sum([replica.busy_s for replica in self.replicas])
+
+    @property
+    def least_outstanding(self) -> Replica:
+        """The replica that a call would be given now, ties apart."""
+        return min(self.serving_replicas or self.replicas, key=lambda replica: replica.outstanding)
 
     def settle(self) -> None:
         """Counts all tokens up to now, for whoever looks at its figures."""
@@ -162,6 +176,8 @@ class SimulatedCluster:
             assert isinstance(attempt, Attempt)
             if kind is not _FIRST_TOKEN:
                 self._here.pop(attempt, None)
+            else:
+                self.recent.append((len(self._here), at - sequence.arrived_at))
             if attempt.is_over:
                 continue
             if self.health is Health.CUT_OFF:
@@ -235,6 +251,7 @@ class SimulatedCluster:
             self._renew(index)
 
     def _renew(self, index: int) -> None:
+        self._busy_before_s += self.replicas[index].busy_s
         self.replicas[index] = Replica(self.specs[index])
         self._armed[index] = None
         if self.slow != 1.0:

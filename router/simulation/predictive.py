@@ -41,6 +41,7 @@ class Predictive:
         call, name = attempt.call, attempt.cluster.name
         pool = next(pool for pool in door.pools(call.model) if pool.cluster == name)
         cached = self._placements.depths(call.blocks, door.now).get(name, (0, 0.0)) if call.blocks else (0, 0.0)
+        # The gateway there knows nothing of prefixes: one of so many replicas has it.
         tokens = cached[0] * BLOCK_TOKENS * cached[1] / self._ledger.replicas(pool.key)
         work = work_ktokens(call.prompt_tokens + call.delivered_tokens, tokens)
         sent = self._ledger.sent(pool, 2 * attempt.one_way_s, work, door.now)
