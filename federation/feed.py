@@ -33,11 +33,11 @@ from federation.geography import Distances
 from federation.loops import Loops
 from federation.metrics import FeedMetrics
 from federation.model import ClusterSpec, Drain, Snapshot
+from federation.observation import observe
 from federation.outcome import Outcome
 from federation.store.breaker import Breaker
 from federation.store.interface import FederationStore, StoreReading, StoreUnavailable
 from federation.transitions import transitions
-from federation.observation import observe
 from federation.view import FleetView
 from federation.wire import Rejected, Rejection, unseal
 
@@ -110,9 +110,7 @@ class Feed:
         self.on_unreachable: Callable[[str], None] = _nobody_waits
         self.ticked_at = clock.monotonic()
         self.snapshot = Snapshot.of_inventory(specs, self.ticked_at)
-        self.view: FleetView = observe(
-            self.snapshot, self.ticked_at, clock.wall() * 1000, distances, own_region
-        )
+        self.view: FleetView = observe(self.snapshot, self.ticked_at, clock.wall() * 1000, distances, own_region)
         self._inbox: deque[Event] = deque()
         self._told: deque[Event] = deque()
         self._pass_on: Callable[[Sequence[Event]], None] = _nobody_asks

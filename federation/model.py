@@ -41,7 +41,9 @@ class ModelPool(msgspec.Struct, frozen=True, kw_only=True):
     kv_cache_utilization_max: float = 0.0
     prefill_tokens_per_s: float = 0.0  # 0: not known yet.
     decode_tokens_per_s: float = 0.0
-    time_per_output_token_s: float = 0.0  # Mean over what was generated since the last heartbeat; 0: nothing, or unknown.
+    time_per_output_token_s: float = (
+        0.0  # Mean over what was generated since the last heartbeat; 0: nothing, or unknown.
+    )
     prefix_cache_hit_ratio: float = 0.0
     adapters: tuple[str, ...] = ()
     features: tuple[str, ...] = ()  # What the servers can do beyond the plain API: federation.features.

@@ -88,7 +88,7 @@ def _same_pools(seen: Mapping[str, Seen], before: Mapping[str, Seen]) -> bool:
 
 
 def _alike(belief: Belief, held: Belief) -> bool:
-    """Whether two beliefs look the same from here: the good that is told of a cluster in good standing changes nothing."""
+    """Whether two beliefs look the same from here: what good is told of a cluster in good standing is no news."""
     if belief is held:
         return True
     return (

@@ -2,9 +2,10 @@
 
 Figures of accelerators: H100, A100 and L40S from inference-sim's `hardware_config.json` (2026-08), whose efficiency
 factors were fitted to vLLM runs; L4 from NVIDIA's data sheet, its factors assumed to be those of the L40S (same
-generation, untested); TPU v6e from Google's data sheet, its factors assumed to be those of the H100. The corrections below (how much slower than the roofline weights load, what a layer, a step,
-a request and a token cost) are the same project's trained coefficients; it states an error below 15 to 20 % on
-end-to-end latency. Figures of models: their published configurations.
+generation, untested); TPU v6e from Google's data sheet, its factors assumed to be those of the H100. The
+corrections below (how much slower than the roofline weights load, what a layer, a step, a request and a token cost) are
+inference-sim's trained coefficients; it states an error below 15 to 20 % on end-to-end latency. Figures of models:
+their published configurations.
 """
 
 from dataclasses import dataclass

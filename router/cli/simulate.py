@@ -10,7 +10,7 @@ import click
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from router.simulation.experiment import Inputs, Result
+    from router.simulation.runs import Inputs, Result
 
 SEEDS_MAX = 100
 
@@ -27,7 +27,9 @@ def _list(context: click.Context, _: click.Parameter, wanted: bool) -> None:
 
 @click.command(name="simulate")
 @click.argument("scenario", type=click.Path(path_type=Path, dir_okay=False))
-@click.option("--policy", "policies", multiple=True, help="Again for several; `all` for every one.  [default: tradewind]")
+@click.option(
+    "--policy", "policies", multiple=True, help="Again for several; `all` for every one.  [default: tradewind]"
+)
 @click.option("--seeds", type=click.IntRange(1, SEEDS_MAX), default=1, show_default=True, help="Runs of each policy.")
 @click.option("--jobs", type=click.IntRange(1, 256), help="Runs at the same time.  [default: one a core]")
 @click.option("--report", type=click.Path(path_type=Path, file_okay=False), help="Write a report with pictures there.")
@@ -55,8 +57,9 @@ def command(
     from federation.geography import BadMatrix
     from router.document import nearest
     from router.replay.traces import BadTrace
-    from router.simulation.experiment import BadScenario, read, run_all
+    from router.simulation.experiment import read, run_all
     from router.simulation.policies import POLICIES
+    from router.simulation.scenario import BadScenario
 
     chosen = list(POLICIES) if "all" in policies else list(dict.fromkeys(policies or ("tradewind",)))
     for name in chosen:
@@ -130,7 +133,7 @@ def _show(inputs: "Inputs", results: "Sequence[Result]", report: Path | None) ->
 
     console = screen()
     headings, *rows = table(results)
-    shown = plain_table(*headings, right=headings[1:])
+    shown = plain_table(*headings, right=tuple(headings[1:]))
     for row in rows:
         shown.add_row(*row)
     calls = sum(result.figures.calls for result in results)

@@ -106,11 +106,11 @@ def rested(model: DecodingModel, idle_s: float) -> DecodingModel:
     alone += kept * (model.alone_s - alone)
     crowd += kept * (model.crowd_s - crowd)
     fresh = _ignorance(alone, crowd)
-    covariance = tuple([before + (1.0 - kept) * (after - before) for before, after in zip(model.covariance, fresh, strict=True)])
-    scale = SCALE_START + kept * (model.scale - SCALE_START)
-    return msgspec.structs.replace(
-        model, alone_s=alone, crowd_s=crowd, covariance=covariance, scale=scale, run=0
+    covariance = tuple(
+        [before + (1.0 - kept) * (after - before) for before, after in zip(model.covariance, fresh, strict=True)]
     )
+    scale = SCALE_START + kept * (model.scale - SCALE_START)
+    return msgspec.structs.replace(model, alone_s=alone, crowd_s=crowd, covariance=covariance, scale=scale, run=0)
 
 
 def _ignorance(alone: float, crowd: float) -> tuple[float, float, float]:

@@ -41,7 +41,7 @@ class Sent(msgspec.Struct, gc=False):
 class Ledger:
     """One a front door. `in_flight` counts own calls by pool; others may write it, as the edge does."""
 
-    __slots__ = ("_ahead", "_answer_tokens", "_budget", "_paces", "_others", "_pools", "_reported_at", "in_flight")
+    __slots__ = ("_ahead", "_answer_tokens", "_budget", "_others", "_paces", "_pools", "_reported_at", "in_flight")
 
     def __init__(self) -> None:
         self.in_flight: dict[Key, int] = {}

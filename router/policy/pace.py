@@ -54,9 +54,7 @@ def expected(pool: ModelPool | None, now: float) -> Pace:
 
 def after_first_token(pace: Pace, waited_s: float, work: float, load: Load, now: float) -> Pace:
     """`waited_s`: from sending to the first token, less the round trip."""
-    learnt = latency.learnt(
-        pace.latency, waited_s, work, load.ahead_ktokens, load.busy_ratio, load.queue_ratio
-    )
+    learnt = latency.learnt(pace.latency, waited_s, work, load.ahead_ktokens, load.busy_ratio, load.queue_ratio)
     return Pace(learnt, pace.decoding, pace.least_tpot_s, now)
 
 

@@ -1,4 +1,4 @@
-"""Where a call will be served soonest, and with tokens that keep coming: predicted seconds, candidate by candidate. Pure.
+"""Where a call is served soonest, with tokens that keep coming: predicted seconds, candidate by candidate. Pure.
 
     cost = round trip + predicted seconds to the first token
          + CONCERN x answer tokens x what a token there takes beyond a comfortable time
@@ -93,7 +93,5 @@ def ranked(found: list[tuple[float, float, Placed]]) -> list[Placed]:
     found.sort(key=lambda one: (one[0], one[1], one[2].pool.cluster))
     best = found[0][0]
     as_good = best + max(AS_GOOD_S, AS_GOOD_SHARE * best)
-    first = min(
-        (one for one in found if one[0] <= as_good), key=lambda one: (one[1], one[0], one[2].pool.cluster)
-    )
+    first = min((one for one in found if one[0] <= as_good), key=lambda one: (one[1], one[0], one[2].pool.cluster))
     return [first[2], *[one[2] for one in found if one is not first]]

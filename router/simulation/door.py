@@ -1,9 +1,9 @@
 """A simulated front door: its own stale snapshot, its own calls in flight, and the way of a call through it. Pure.
 
-What it believes of the fleet is made by the code that runs in production: heartbeats, probes and outcomes become events,
-`fold` makes snapshots of them and `observe` a view, once a tick. What it does with a call is the strategy's business;
-what becomes of an attempt is handled here as the edge does: the next candidate before the first token, a place anew for
-the rest of the answer after it.
+What it believes of the fleet is made by the code that runs in production: heartbeats, probes and outcomes become
+events, `fold` makes snapshots of them and `observe` a view, once a tick. What it does with a call is the strategy's
+business; what becomes of an attempt is handled here as the edge does: the next candidate before the first token, a
+place anew for the rest of the answer after it.
 """
 
 from random import Random
@@ -65,7 +65,7 @@ class Door:
         self._events: list[Event] = []
         self._served: dict[str, int] = {}
         self._under_way: dict[str, dict[Attempt, None]] = {name: {} for name in clusters}
-        self._held: list[tuple["Callable[[Attempt], None]", Attempt]] = []  # What did not get through a partition.
+        self._held: list[tuple[Callable[[Attempt], None], Attempt]] = []  # What did not get through a partition.
         self._troubled: set[str] = set()  # Clusters whose probes say anything new.
 
     @property

@@ -1,52 +1,31 @@
-"""Runs a scenario under several policies and seeds, side by side on all cores.
+"""Reads a scenario with all that it names, and runs it under several policies and seeds, side by side on all cores.
 
-Reads the files that a scenario names, and starts processes; what each of them does is pure.
+The shell of the simulator: files and processes. What happens in each of them is pure (`runs`).
 """
 
 import gzip
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from multiprocessing import get_context
 from pathlib import Path
-from random import Random
 
 import msgspec
 
-from federation.geography import BadMatrix, Distances
-from router.replay.traces import Arrival, BadTrace, parse_trace
-from router.simulation.call import SimulatedCall
+from federation.geography import Distances
+from router.document import Unreadable, read_text
+from router.replay.traces import Arrival, parse_trace
 from router.simulation.fleet_capacity import capacity
-from router.simulation.outcomes import Figures, Outcome, figures, outcome, slowness
-from router.simulation.policies import POLICIES
-from router.simulation.scenario import BadScenario, Scenario, load
-from router.simulation.workload import Demand, generated, traced
-from router.simulation.world import World
-
-Advance = Callable[[float], None]
-
-
-class Inputs(msgspec.Struct, frozen=True):
-    """A scenario and what stands in the files that it names."""
-
-    scenario: Scenario
-    measured_ms: dict[tuple[str, str], float]
-    arrivals: tuple[Arrival, ...]  # Of the trace; none: calls are generated.
-    rate: float  # Calls a second.
-
-
-class Result(msgspec.Struct, frozen=True, kw_only=True):
-    """One run."""
-
-    policy: str
-    seed: int
-    figures: Figures
-    outcomes: list[Outcome]
-    events: int  # Of the simulation.
+from router.simulation.runs import Advance, Inputs, Result, calls_of, simulate
+from router.simulation.scenario import BadScenario, parse
 
 
 def read(path: Path) -> Inputs:
     """A scenario with all that it needs. Raises BadScenario, BadTrace or BadMatrix with file and line."""
-    scenario = load(path)
+    try:
+        scenario = parse(read_text(path), str(path))
+    except Unreadable as error:
+        place = f"{path}:{error.line}" if error.line else str(path)
+        raise BadScenario([f"{place}: {error}"]) from None
     measured: dict[tuple[str, str], float] = {}
     if scenario.rtt is not None:
         file = path.parent / scenario.rtt
@@ -64,50 +43,22 @@ def read(path: Path) -> Inputs:
     return msgspec.structs.replace(inputs, rate=scenario.workload.load * able)
 
 
-def calls_of(inputs: Inputs, scenario: Scenario, rate: float, rng: Random) -> Iterable[SimulatedCall]:
-    """The calls that come."""
-    demand = Demand.of(scenario, rate)
-    if inputs.arrivals:
-        return traced(demand, inputs.arrivals, scenario.duration_s, rng)
-    return generated(demand, scenario.duration_s, rng)
-
-
-def simulate(inputs: Inputs, policy: str, seed: int, watch: Advance | None = None) -> Result:
-    """One run. The same seed brings the same calls to every policy."""
-    scenario = inputs.scenario
-    calls = calls_of(inputs, scenario, inputs.rate, Random(f"{seed}/calls"))
-    world = World(scenario, Distances(inputs.measured_ms), calls, POLICIES[policy].make, seed)
-    done = world.run(watch)
-    slow = {name: slowness(row) for name, row in world.rows.items()}
-    outcomes = [
-        outcome(call, world.rows, slow, scenario.objectives) for call in done if call.at >= scenario.warm_up_s
-    ]
-    cost = sum(cluster.busy_s / 3600 * world.rows[name].cost_per_hour for name, cluster in world.clusters.items())
-    counted = sum(call.output_tokens for call in done if call.end == "served") or 1
-    share = sum(one.output_tokens for one in outcomes if one.end == "served") / counted
-    return Result(
-        policy=policy,
-        seed=seed,
-        figures=figures(outcomes, cost * share),
-        outcomes=outcomes,
-        events=world.timeline.happened,
-    )
-
-
-def run_all(
-    inputs: Inputs, policies: Sequence[str], seeds: Sequence[int], jobs: int, advance: Advance
-) -> list[Result]:
+def run_all(inputs: Inputs, policies: Sequence[str], seeds: Sequence[int], jobs: int, advance: Advance) -> list[Result]:
     """Every policy under every seed, in that order. `advance` is told of simulated seconds that are over."""
     pairs = [(policy, seed) for policy in policies for seed in seeds]
     duration_s = inputs.scenario.duration_s
     if jobs == 1 or len(pairs) == 1:
         results = []
         for policy, seed in pairs:
-            results.append(simulate(inputs, policy, seed, lambda second: advance(1.0) if second <= duration_s else None))
+            results.append(
+                simulate(inputs, policy, seed, lambda second: advance(1.0) if second <= duration_s else None)
+            )
         return results
     found: dict[tuple[str, int], Result] = {}
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        under_way: dict[Future[Result], tuple[str, int]] = {pool.submit(simulate, inputs, *pair): pair for pair in pairs}
+        under_way: dict[Future[Result], tuple[str, int]] = {
+            pool.submit(simulate, inputs, *pair): pair for pair in pairs
+        }
         while under_way:
             done, _ = wait(under_way, return_when=FIRST_COMPLETED)
             for future in done:
@@ -126,6 +77,3 @@ def _text(file: Path, scenario: Path, field: str) -> str:
     except (OSError, EOFError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise BadScenario([f"{scenario}: {field}: cannot read {file}: {reason}"]) from None
-
-
-__all__ = ["BadMatrix", "BadScenario", "BadTrace", "Inputs", "Result", "read", "run_all", "simulate"]

@@ -2,7 +2,7 @@
 
 The capacity of a kind of replica for a workload is the highest rate of calls, at random moments and with the workload's
 lengths, at which a cluster of four of them still keeps both objectives for GOOD_SHARE of the calls. That of a fleet is
-the sum over its replicas: regions do not help each other in it, so a policy that uses them well can serve a little more.
+the sum over its replicas: regions do not help each other in it, so a policy that uses them well can serve more.
 """
 
 from collections.abc import Callable, Iterable

@@ -12,8 +12,8 @@ from federation.agent.exposition import Engine, Figures, Page
 from federation.agent.facts import ScrapeResult, Served, ServerFacts
 from federation.agent.summarize import PoolRules, Summary, summarize
 from federation.fold import StoresSeen
-from federation.model import Accelerators, Epoch, Heartbeat
 from federation.lab.batching import Replica
+from federation.model import Accelerators, Epoch, Heartbeat
 from router.simulation.cluster import Health, SimulatedCluster
 from router.simulation.door import Door
 from router.simulation.timeline import Timeline

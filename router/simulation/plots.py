@@ -5,8 +5,8 @@ from html import escape
 from math import ceil, floor, log10
 from typing import Final
 
-from router.simulation.experiment import Result
 from router.simulation.outcomes import Outcome
+from router.simulation.runs import Result
 from router.simulation.scenario import Scenario
 
 WIDTH: Final = 960
@@ -59,7 +59,8 @@ def ttft_over_time(scenario: Scenario, results: Sequence[Result]) -> str:
     values = [value for points in lines.values() for _, value in points] or [1.0]
     y = Axis(min(values), max(values), TOP + PANEL, TOP, logarithmic=True)
     x = Axis(scenario.warm_up_s, scenario.duration_s, LEFT, WIDTH - RIGHT)
-    spans = [(one.at_s, one.at_s + one.for_s) for one in (*scenario.faults, *scenario.workload.surges)]
+    spans = [(fault.at_s, fault.at_s + fault.for_s) for fault in scenario.faults]
+    spans += [(surge.at_s, surge.at_s + surge.for_s) for surge in scenario.workload.surges]
     parts = [
         f'<rect class="fault" x="{x.at(start):.1f}" y="{TOP}" width="{x.at(end) - x.at(start):.1f}" height="{PANEL}"/>'
         for start, end in spans
@@ -77,7 +78,9 @@ def distributions(results: Sequence[Result]) -> str:
         lines = {policy: _cdf([getattr(one, name) for one in outcomes]) for policy, outcomes in policies.items()}
         values = [value for points in lines.values() for value, _ in points if value > 0] or [1.0]
         x = Axis(min(values), max(values), LEFT, WIDTH - RIGHT, logarithmic=True)
-        parts += _panel(f"{title} so many seconds, share of all calls", "seconds", x, Axis(0, 1, top + PANEL, top), lines, top)
+        parts += _panel(
+            f"{title} so many seconds, share of all calls", "seconds", x, Axis(0, 1, top + PANEL, top), lines, top
+        )
         top += PANEL + BOTTOM + TOP
     return _page(parts, top - TOP, policies)
 
@@ -85,7 +88,9 @@ def distributions(results: Sequence[Result]) -> str:
 def flows(results: Sequence[Result]) -> str:
     """For each policy, which share of a region's calls was served where."""
     policies = _by_policy(results)
-    regions = sorted({region for outcomes in policies.values() for one in outcomes for region in (one.origin, one.region)} - {""})
+    regions = sorted(
+        {region for outcomes in policies.values() for one in outcomes for region in (one.origin, one.region)} - {""}
+    )
     cell = min(26, (WIDTH - LEFT - RIGHT - 130) // max(1, 2 * len(regions)))
     parts: list[str] = []
     size = cell * len(regions)
@@ -101,15 +106,20 @@ def flows(results: Sequence[Result]) -> str:
                 totals[one.origin] = totals.get(one.origin, 0) + 1
         for row, origin in enumerate(regions):
             y = top + row * cell
-            parts.append(f'<text class="tick" text-anchor="end" x="{left - 6}" y="{y + cell * 0.7:.0f}">{escape(origin)}</text>')
+            parts.append(
+                f'<text class="tick" text-anchor="end" x="{left - 6}" y="{y + cell * 0.7:.0f}">{escape(origin)}</text>'
+            )
             for column, region in enumerate(regions):
                 share = counts.get((origin, region), 0) / totals[origin] if totals.get(origin) else 0.0
                 parts.append(
                     f'<rect class="cell" x="{left + column * cell}" y="{y}" width="{cell - 2}" height="{cell - 2}" '
-                    f'opacity="{0.05 + 0.95 * share:.2f}"><title>{escape(origin)} → {escape(region)}: {share:.1%}</title></rect>'
+                    f'opacity="{0.05 + 0.95 * share:.2f}"><title>{escape(origin)} → {escape(region)}: '
+                    f"{share:.1%}</title></rect>"
                 )
     lines = ceil(len(policies) / 2)
-    return _page(parts, TOP + lines * (size + 56), {}, "rows: where calls came from; columns, in the same order: who served them")
+    return _page(
+        parts, TOP + lines * (size + 56), {}, "rows: where calls came from; columns, in the same order: who served them"
+    )
 
 
 def _by_policy(results: Sequence[Result]) -> dict[str, list[Outcome]]:
@@ -148,8 +158,12 @@ def _panel(title: str, unit: str, x: Axis, y: Axis, lines: Mapping[str, Points],
         parts.append(f'<text class="tick" text-anchor="end" x="{LEFT - 6}" y="{y.at(tick) + 3:.1f}">{tick:g}</text>')
     for tick in x.ticks():
         parts.append(f'<path class="grid" d="M{x.at(tick):.1f} {top}V{top + PANEL}"/>')
-        parts.append(f'<text class="tick" text-anchor="middle" x="{x.at(tick):.1f}" y="{top + PANEL + 14}">{tick:g}</text>')
-    parts.append(f'<text class="tick" text-anchor="end" x="{WIDTH - RIGHT}" y="{top + PANEL + 28}">{escape(unit)}</text>')
+        parts.append(
+            f'<text class="tick" text-anchor="middle" x="{x.at(tick):.1f}" y="{top + PANEL + 14}">{tick:g}</text>'
+        )
+    parts.append(
+        f'<text class="tick" text-anchor="end" x="{WIDTH - RIGHT}" y="{top + PANEL + 28}">{escape(unit)}</text>'
+    )
     for number, (_, points) in enumerate(lines.items()):
         if points:
             path = "L".join(f"{x.at(one):.1f} {y.at(other):.1f}" for one, other in points)

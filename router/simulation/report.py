@@ -5,10 +5,10 @@ from typing import Any, Final
 
 import msgspec
 
-from router.simulation.experiment import Inputs, Result
 from router.simulation.interval import Interval, interval
 from router.simulation.outcomes import QUANTILES, Figures
 from router.simulation.policies import POLICIES
+from router.simulation.runs import Inputs, Result
 from router.simulation.scenario import expanded
 
 COLUMNS: Final = (
@@ -50,9 +50,7 @@ def by_policy(results: Sequence[Result]) -> Mapping[str, Mapping[str, Interval]]
     runs: dict[str, list[dict[str, float]]] = {}
     for result in results:
         runs.setdefault(result.policy, []).append(named(result.figures))
-    return {
-        policy: {name: interval([row[name] for row in rows]) for name in rows[0]} for policy, rows in runs.items()
-    }
+    return {policy: {name: interval([row[name] for row in rows]) for name in rows[0]} for policy, rows in runs.items()}
 
 
 def document(inputs: Inputs, results: Sequence[Result]) -> dict[str, Any]:
@@ -94,7 +92,11 @@ def markdown(inputs: Inputs, results: Sequence[Result], command: str) -> str:
         f"{sum(row.replicas for row in clusters.values())} replicas; "
         f"{len(scenario.door_regions) * scenario.front_doors.per_region} front doors.",
         f"- **Load**: {inputs.rate:,.1f} calls a second"
-        + (f", {scenario.workload.load:.0%} of what the fleet serves within its objectives" if scenario.workload.load else "")
+        + (
+            f", {scenario.workload.load:.0%} of what the fleet serves within its objectives"
+            if scenario.workload.load
+            else ""
+        )
         + (f"; arrivals and lengths of {scenario.workload.trace}" if scenario.workload.trace else "")
         + ".",
         f"- **Heartbeats**: each {scenario.heartbeats.interval_s:g} s, {scenario.heartbeats.delay_s:g} s under way.",

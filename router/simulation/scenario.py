@@ -1,11 +1,10 @@
-"""A scenario: a fleet, its load, and what befalls it, as a short YAML file says it. Pure but for reading files.
+"""A scenario: a fleet, its load, and what befalls it, as a short YAML file says it. Pure.
 
 Drills are scenarios too, so this is the one format and the one parser of both. Every mistake is told with its file,
 line and what was expected.
 """
 
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -156,24 +155,15 @@ def parse(text: str, name: str) -> Scenario:
     return scenario
 
 
-def load(path: Path) -> Scenario:
-    """A scenario from a file. Raises BadScenario."""
-    try:
-        document = Document.read(path)
-    except Unreadable as error:
-        place = f"{path}:{error.line}" if error.line else str(path)
-        raise BadScenario([f"{place}: {error}"]) from None
-    del document
-    return parse(path.read_text(encoding="utf-8"), str(path))
-
-
 def _check(scenario: Scenario, document: Document) -> None:
     """Notes what a type cannot say."""
     _check_numbers(scenario, document)
     _check_clusters(scenario, document)
     _check_load(scenario.workload, document, scenario.door_regions)
     names = {row.name for row in scenario.clusters}
-    names |= {f"{row.name}-{number}" for row in scenario.clusters if row.times > 1 for number in range(1, row.times + 1)}
+    names |= {
+        f"{row.name}-{number}" for row in scenario.clusters if row.times > 1 for number in range(1, row.times + 1)
+    }
     regions = {row.region for row in scenario.clusters}
     for index, fault in enumerate(scenario.faults):
         path = f"faults.{index}"
@@ -181,7 +171,9 @@ def _check(scenario: Scenario, document: Document) -> None:
             document.wrong(f"{path}.kind", f"no such fault; {nearest(fault.kind, list(FAULTS))}")
         elif fault.kind in NEEDS_CLUSTER and fault.target not in names and fault.target not in regions:
             known = ", ".join(sorted(names | regions)[:8])
-            document.wrong(f"{path}.target", f"expected the name of a cluster or region ({known}), found {fault.target!r}")
+            document.wrong(
+                f"{path}.target", f"expected the name of a cluster or region ({known}), found {fault.target!r}"
+            )
         if fault.at_s < 0 or fault.for_s <= 0:
             document.wrong(path, "expected at_s of at least 0 and for_s above 0")
         if fault.factor <= 0 or fault.every_s <= 0 or fault.replicas < 1:

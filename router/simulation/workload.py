@@ -203,9 +203,7 @@ class _Homes:
         home = next((self._by_block[block] for block in reversed(deep) if block in self._by_block), None)
         if home is None:
             demand = self._demand
-            weights = [
-                demand.weights[region] * day_share(region, at, demand.workload) for region in self._regions
-            ]
+            weights = [demand.weights[region] * day_share(region, at, demand.workload) for region in self._regions]
             home = (self._rng.choices(self._regions, weights)[0], f"s{next(self._sessions)}")
         for block in deep:
             self._by_block[block] = home

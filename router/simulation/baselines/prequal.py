@@ -50,9 +50,7 @@ class Prequal(Ranking):
 
     def ranked(self, door: Door, call: SimulatedCall, pools: list[PoolView]) -> list[PoolView]:
         by_name = {pool.cluster: pool for pool in pools}
-        self._pool = [
-            probe for probe in self._pool if probe.at >= door.now - AGE_S_MAX and probe.cluster in by_name
-        ]
+        self._pool = [probe for probe in self._pool if probe.at >= door.now - AGE_S_MAX and probe.cluster in by_name]
         chosen = self._best() if len(self._pool) >= POOL_MIN else None
         if chosen is not None:
             chosen.uses_left -= 1
@@ -116,7 +114,7 @@ class Prequal(Ranking):
         self._pool.append(probe)
 
     def _uses(self, door: Door) -> int:
-        """How often one answer may be used: as many probes are used up as come in, give or take (the authors' b_reuse)."""
+        """How often one answer may be used, so that about as many are used up as come in: the authors' b_reuse."""
         servers = len(door.clusters)
         kept = 1.0 - min(POOL_MAX, servers - 1) / servers if servers > 1 else 1.0
         spare = kept * PROBES_PER_CALL - 1.0
@@ -131,5 +129,3 @@ def _latency_s(cluster: SimulatedCluster, in_flight: float) -> float:
         if abs(load / cluster.slots - in_flight) <= NEAR_SHARE * max(in_flight, 1.0 / cluster.slots)
     ] or [ttft_s for _, ttft_s in cluster.recent]
     return sorted(near)[len(near) // 2] if near else 0.0
-
-

@@ -1,8 +1,8 @@
 """SkyWalker: calls wait at the balancer until a replica has nothing pending; then the one that knows their prefix.
 
-SkyWalker: A Locality-Aware Cross-Region Load Balancer for LLM Inference, EuroSys 2026 (arXiv 2505.24095). Its balancers,
-one a region, do *selective pushing by pending requests*: a replica is sent more only while its own queue is empty,
-which they learn by probing it ten times a second; so what cannot start yet stays where it can still go elsewhere.
+SkyWalker: A Locality-Aware Cross-Region Load Balancer for LLM Inference, EuroSys 2026 (arXiv 2505.24095). Its
+balancers, one a region, do *selective pushing by pending requests*: a replica is sent more only while its own queue is
+empty, which they learn by probing it ten times a second; so what cannot start yet stays where it can go elsewhere.
 Among the region's own replicas that can take a call, the one with the longest matching prefix gets it, or the least
 loaded when none matches half of it. If none can, it is handed to another region's that can, chosen the same way; if
 nobody can, it waits, first in, first out.

@@ -10,7 +10,8 @@ class Weighted(Ranking):
     """Slots as last reported."""
 
     def ranked(self, door: Door, call: SimulatedCall, pools: list[PoolView]) -> list[PoolView]:
-        left, order = list(pools), []
+        left = list(pools)
+        order: list[PoolView] = []
         while left and len(order) < ATTEMPTS:
             chosen = door.rng.choices(left, [max(pool.slots, 1e-9) for pool in left])[0]
             left.remove(chosen)

@@ -62,7 +62,9 @@ def something_happens(rng: Random, seq: int, now: float) -> Event:
             OutcomeSeen(Outcome(name, MODEL, rng.choice(kinds), retry_after_s=rng.random())),
             ServedSeen(name, rng.randrange(1, 50)),
             BytesSeen(name),
-            DrainSeen(drain(name, active=rng.random() < 0.5, version_ms=seq, until_unix_ms=int(WALL_MS + 1000 * (now + 1)))),
+            DrainSeen(
+                drain(name, active=rng.random() < 0.5, version_ms=seq, until_unix_ms=int(WALL_MS + 1000 * (now + 1)))
+            ),
             StoresSeen(reachable=rng.randrange(2), configured=1),
             InventorySeen(SPECS if rng.random() < 0.7 else {"a": SPECS["a"], "b": spec("b", A)}),
         ]
@@ -99,7 +101,9 @@ def test_order_by_distance_is_handed_on_while_somebody_asks_for_it() -> None:
     held = snapshot(belief("a", A), belief("b", B))
     first = observe(held, NOW, WALL_MS, DISTANCES, A)
     first.models[MODEL].nearest_first(B, first)
-    newer = snapshot(belief("a", A), belief("b", B, heartbeat=heartbeat("b", region=B, seq=2, pools=(pool(running=5),))))
+    newer = snapshot(
+        belief("a", A), belief("b", B, heartbeat=heartbeat("b", region=B, seq=2, pools=(pool(running=5),)))
+    )
     second = observe(newer, NOW, WALL_MS, DISTANCES, A, first)
     assert [placed.pool.load_of_others for placed in second.models[MODEL].nearest_first(B, second)] == [5.0, 0.0]
     third = observe(held, NOW, WALL_MS, DISTANCES, A, second)
