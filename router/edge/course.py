@@ -9,12 +9,24 @@ from router.policy.decide import decide
 from router.retry import ATTEMPTS_MAX, Attempts, Next, after_attempt
 
 _NEAREST, _FAILOVER, _RESUME = Reason.NEAREST, Reason.FAILOVER, Reason.RESUME
+_SERVER_ERROR = OutcomeKind.SERVER_ERROR
 
 
 class Course:
     """See the module's docstring."""
 
-    __slots__ = ("_candidates", "_door", "_lost", "_tried", "attempts", "last", "reason", "retry_after_s")
+    __slots__ = (
+        "_asked_again",
+        "_candidates",
+        "_door",
+        "_erred",
+        "_lost",
+        "_tried",
+        "attempts",
+        "last",
+        "reason",
+        "retry_after_s",
+    )
 
     def __init__(self, door: FrontDoor) -> None:
         self.attempts = Attempts()
@@ -24,7 +36,9 @@ class Course:
         self._door = door
         self._candidates: tuple[Placed, ...] = ()
         self._lost: tuple[str, ...] = ()  # Where its stream broke, or had to be left.
-        self._tried: list[str] = []  # Those among them.
+        self._asked_again = False  # Where the stream broke, for want of others.
+        self._erred: tuple[str, ...] = ()  # That answered this very call with an error of their own: never asked again.
+        self._tried: list[str] = []  # Both among them.
 
     def decide(self, call: Call) -> Decision:
         """Decide where the call goes, in which order."""
@@ -50,19 +64,26 @@ class Course:
         for placed in self._candidates:
             if placed.pool.cluster not in tried and door.still_stands(placed):
                 return placed
-        if not tried or len(tried) - len(self._lost) >= ATTEMPTS_MAX:
+        if not tried or self.attempts.made >= ATTEMPTS_MAX:
             return None
         decision = decide(call, door.feed.view, door.in_flight, door.rng)
-        if isinstance(decision, Place):
-            for placed in decision.order:
-                if placed.pool.cluster not in tried and placed.pool.cluster in door.pools:
-                    return placed
-        return None
+        if not isinstance(decision, Place):
+            return None
+        for placed in decision.order:
+            if placed.pool.cluster not in tried and placed.pool.cluster in door.pools:
+                return placed
+        # Better than an end: a cluster that is in good standing though this stream broke there.
+        if not self._lost or self._asked_again:
+            return None
+        self._asked_again = True
+        return next((placed for placed in decision.order if placed.pool.cluster == self._lost[-1]), None)
 
     def after_failure(self, call: Call, kind: OutcomeKind) -> Placed | None:
         """An attempt failed before the first byte: where to go next, or nowhere any more."""
         budget = self._door.budget
         tokens = budget.tokens
+        if kind is _SERVER_ERROR:
+            self._erred += (self._tried[-1],)
         if after_attempt(self.attempts, kind, budget) is not Next.TRY_NEXT:
             return None
         placed = self.next(call)
@@ -73,9 +94,10 @@ class Course:
         return placed
 
     def go_on(self) -> None:
-        """The stream broke: from here on it is gone on with, and nowhere where it broke."""
+        """The stream broke: from here on it is gone on with, and where it broke only if there is nobody else."""
         self.reason = _RESUME
         self._candidates = ()
         self._lost += (self._tried[-1],)
-        self._tried = list(self._lost)
+        self._tried = [*self._erred, *self._lost]
+        self._asked_again = False
         self.attempts.made = 0
