@@ -5,10 +5,10 @@ from federation.view import Placed
 from router.call import Call
 from router.decision import Decision, Place, Reason
 from router.edge.door import FrontDoor
-from router.policy.decide import decide
+from router.policy.decide import decide, last_resort
 from router.retry import ATTEMPTS_MAX, Attempts, Next, after_attempt
 
-_NEAREST, _FAILOVER, _RESUME = Reason.NEAREST, Reason.FAILOVER, Reason.RESUME
+_NEAREST, _FAILOVER, _RESUME, _PANIC = Reason.NEAREST, Reason.FAILOVER, Reason.RESUME, Reason.PANIC
 _SERVER_ERROR = OutcomeKind.SERVER_ERROR
 
 
@@ -67,16 +67,22 @@ class Course:
         if not tried or self.attempts.made >= ATTEMPTS_MAX:
             return None
         decision = decide(call, door.feed.view, door.in_flight, door.rng)
-        if not isinstance(decision, Place):
-            return None
-        for placed in decision.order:
+        order = decision.order if isinstance(decision, Place) else ()
+        for placed in order:
             if placed.pool.cluster not in tried and placed.pool.cluster in door.pools:
                 return placed
-        # Better than an end: a cluster that is in good standing though this stream broke there.
-        if not self._lost or self._asked_again:
+        # Better than an end: where its stream broke, if that is in good standing; else one that is not.
+        if self._lost and not self._asked_again:
+            self._asked_again = True
+            for placed in order:
+                if placed.pool.cluster == self._lost[-1]:
+                    return placed
+        last = last_resort(call, door.feed.view, door.in_flight, tried)
+        if last is None or last.pool.cluster not in door.pools:
             return None
-        self._asked_again = True
-        return next((placed for placed in decision.order if placed.pool.cluster == self._lost[-1]), None)
+        if self.reason is not _RESUME:
+            self.reason = _PANIC
+        return last
 
     def after_failure(self, call: Call, kind: OutcomeKind) -> Placed | None:
         """An attempt failed before the first byte: where to go next, or nowhere any more."""
@@ -89,7 +95,7 @@ class Course:
         placed = self.next(call)
         if placed is None:
             budget.tokens = tokens  # Nobody to try: nothing to pay for.
-        elif self.reason is not _RESUME:
+        elif self.reason not in (_RESUME, _PANIC):
             self.reason = _FAILOVER
         return placed
 

@@ -464,6 +464,16 @@ async def test_a_cluster_that_answered_this_very_call_with_an_error_is_not_asked
         assert len(here.near.requests) == 1
 
 
+async def test_a_stream_goes_on_at_an_ejected_cluster_rather_than_end() -> None:
+    async with stage(names=("near", "middle"), features=FEATURES) as here:
+        for _ in range(4):
+            here.door.feed.put(ProbeSeen("middle", ProbeResult.UNWELL))
+        here.door.feed.tick()
+        here.near.plays(breaks_after("one "), answers(b"", 503))
+        here.middle.plays(streams(*sse("two")))
+        goes_on(await here.ask(asks()), "one two")
+
+
 async def test_nobody_left_is_the_honest_error() -> None:
     async with stage(names=("near",), features=FEATURES) as here:
         here.near.plays(breaks_after("one "), answers(b"", 503))
