@@ -4,7 +4,7 @@ What depends on the fleet alone was settled when the view was made (drops, slots
 by distance), so a call looks at its first few candidates only.
 """
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from random import Random
 
 from federation.view import Drop, FleetView, ModelView, Placed, PoolView
@@ -80,6 +80,25 @@ def _without_room(call: Call, fleet: FleetView, view: ModelView, full: list[Plac
         reason = _reason_without_room(order[0], full)
         return Place(tuple(order[:CANDIDATES_MAX]), reason, fleet.generation)
     return Refuse(known=True, generation=fleet.generation, drops=drops(call, view))
+
+
+def last_resort(call: Call, fleet: FleetView, own: Own, tried: Container[str]) -> Placed | None:
+    """For a call that has failed wherever it was allowed to go: the least loaded of those that answer, out or not.
+
+    What it would get otherwise is an error. A cluster may be well again before its back-off is over or its hold has
+    passed, and one call that has nothing to lose is a better probe of that than none.
+    """
+    view = fleet.models.get(call.model)
+    if view is None:
+        return None
+    there = [
+        placed
+        for placed in view.nearest_first(call.origin, fleet)
+        if (placed.pool.in_panic or placed.pool.drop is Drop.NO_ROOM)
+        and placed.pool.cluster not in tried
+        and unfit(call, placed.pool) is None
+    ]
+    return least_saturated(there, own)[0] if there else None
 
 
 def _reason_without_room(first: Placed, full: list[Placed]) -> Reason:

@@ -6,7 +6,8 @@ import time
 
 import pytest
 
-from federation.ejection import Cause, State
+from federation.ejection import Cause, ProbeResult, State
+from federation.fold import ProbeSeen
 from federation.model import HoldKind
 from federation.outcome import Outcome, OutcomeKind
 from router.retry import RetryBudget
@@ -17,6 +18,7 @@ from tests.edge.harness import (
     Hangs,
     Request,
     Script,
+    Stage,
     answers,
     chunk,
     completion,
@@ -178,6 +180,43 @@ async def test_a_404_that_does_not_speak_of_the_model_is_the_clients_own_doing()
         assert answer.body == b'{"detail":"Not Found"}'
         here.door.feed.tick()
         assert not here.door.feed.snapshot.beliefs["near"].holds
+
+
+def eject(here: Stage, cluster: str) -> None:
+    """It answered probes with 5xx, and is out for that."""
+    for _ in range(4):
+        here.door.feed.put(ProbeSeen(cluster, ProbeResult.UNWELL))
+    here.door.feed.tick()
+
+
+async def test_a_call_that_failed_everywhere_else_is_tried_at_an_ejected_cluster_that_answers() -> None:
+    async with stage(names=("near", "middle")) as here:
+        eject(here, "middle")
+        here.near.plays(then_resets())
+        here.middle.plays(answers(completion()))
+        answer = await here.ask(post())
+        assert answer.status == 200
+        assert (answer["x-tradewind-cluster"], answer["x-tradewind-decision"]) == ("middle", "panic")
+
+
+async def test_an_ejected_cluster_is_not_tried_while_others_are_left() -> None:
+    async with stage() as here:
+        eject(here, "middle")
+        here.near.plays(then_resets())
+        here.far.plays(answers(completion()))
+        answer = await here.ask(post())
+        assert (answer["x-tradewind-cluster"], answer["x-tradewind-decision"]) == ("far", "failover")
+        assert here.middle.requests == []
+
+
+async def test_a_cluster_where_nobody_is_there_is_no_last_resort() -> None:
+    async with stage(names=("near", "middle")) as here:
+        for _ in range(3):
+            here.door.feed.put(ProbeSeen("middle", ProbeResult.SILENT))
+        here.door.feed.tick()
+        here.near.plays(answers(b"", 503))
+        assert (await here.ask(post())).status == 502
+        assert here.middle.requests == []
 
 
 async def test_a_call_that_broke_two_clusters_is_not_given_a_third() -> None:

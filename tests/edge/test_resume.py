@@ -432,11 +432,54 @@ async def test_an_error_that_the_server_tells_is_the_end_of_it() -> None:
         assert here.middle.requests == []
 
 
+async def test_where_nobody_else_is_the_cluster_that_broke_is_asked_once_more() -> None:
+    async with stage(names=("near",), features=FEATURES) as here:
+        here.near.plays(breaks_after("one "), streams(*sse("two")))
+        goes_on(await here.ask(asks()), "one two")
+        assert here.resumes() == {"resumed": 1}
+        assert here.attempts() == {("near", "broken"): 1, ("near", "served"): 1}
+
+
+async def test_others_are_asked_before_the_cluster_that_broke() -> None:
+    async with stage(names=("near", "middle"), features=FEATURES) as here:
+        here.near.plays(breaks_after("one "), streams(*sse("two")))
+        here.middle.plays(answers(b"", 503))
+        goes_on(await here.ask(asks()), "one two")
+        assert len(here.middle.requests) == 1
+
+
+async def test_a_cluster_that_breaks_the_same_stream_again_is_not_asked_a_third_time() -> None:
+    async with stage(names=("near",), features=FEATURES) as here:
+        here.near.plays(breaks_after("one "), breaks_after("two "))
+        ends_honestly(await here.ask(asks()), "one two ")
+        assert here.resumes() == {"resumed": 1, "suspected": 1}
+
+
+async def test_a_cluster_that_answered_this_very_call_with_an_error_is_not_asked_for_the_rest() -> None:
+    async with stage(features=FEATURES) as here:
+        here.near.plays(answers(b"", 500))
+        here.middle.plays(breaks_after("one "))
+        here.far.plays(streams(*sse("two")))
+        goes_on(await here.ask(asks()), "one two")
+        assert len(here.near.requests) == 1
+
+
+async def test_a_stream_goes_on_at_an_ejected_cluster_rather_than_end() -> None:
+    async with stage(names=("near", "middle"), features=FEATURES) as here:
+        for _ in range(4):
+            here.door.feed.put(ProbeSeen("middle", ProbeResult.UNWELL))
+        here.door.feed.tick()
+        here.near.plays(breaks_after("one "), answers(b"", 503))
+        here.middle.plays(streams(*sse("two")))
+        goes_on(await here.ask(asks()), "one two")
+
+
 async def test_nobody_left_is_the_honest_error() -> None:
     async with stage(names=("near",), features=FEATURES) as here:
-        here.near.plays(breaks_after("one "))
+        here.near.plays(breaks_after("one "), answers(b"", 503))
         ends_honestly(await here.ask(asks()), "one ")
-        assert here.resumes() == {"no_candidate": 1}
+        assert here.resumes() == {"failed": 1}
+        assert len(here.near.requests) == 2
 
 
 async def test_beyond_the_budget_streams_end_with_the_error() -> None:

@@ -12,6 +12,7 @@ from federation.view import Drop, FleetView, PoolView
 from router.call import Call
 from router.decision import Decision, Place, Reason, Refuse
 from router.policy import decide
+from router.policy.decide import last_resort
 from tests.build import MODEL, A, B, C, call, candidate, fleet_of
 
 Own = Mapping[tuple[str, str], int]
@@ -285,3 +286,31 @@ def test_a_feature_is_needed_also_where_standing_is_ignored() -> None:
     decision = decided(out, needs=frozenset({"x"}))
     assert isinstance(decision, Refuse)
     assert decision.drops == {"near": Drop.FEATURE_MISSING}
+
+
+@pytest.mark.parametrize(
+    ("drop", "chosen"),
+    [
+        (Drop.EJECTED, True),
+        (Drop.NOT_READY, True),
+        (Drop.NO_ROOM, True),
+        (Drop.UNREACHABLE, False),
+        (Drop.DRAINED, False),
+    ],
+)
+def test_last_resort_is_whoever_answers(drop: Drop, chosen: bool) -> None:
+    view = fleet_of(candidate("a", A), candidate("b", B, drop=drop))
+    found = last_resort(call(), view, {}, ("a",))
+    assert (found is not None and found.pool.cluster == "b") is chosen
+
+
+def test_last_resort_is_the_least_loaded_not_tried_yet_and_within_the_allowed_regions() -> None:
+    view = fleet_of(
+        candidate("a", A, drop=Drop.EJECTED, load=1),
+        candidate("b", B, drop=Drop.EJECTED, load=2),
+        candidate("c", C, drop=Drop.EJECTED, load=0),
+    )
+    found = last_resort(call(regions=frozenset({A, B})), view, {}, ("a",))
+    assert found is not None
+    assert found.pool.cluster == "b"
+    assert last_resort(call(model="other"), view, {}, ()) is None
