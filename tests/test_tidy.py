@@ -38,6 +38,18 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "federation.store.breaker": "tests/contract/test_breaker.py",
     "router.edge.request_head": "tests/unit/router/edge/test_heads.py",
     "router.fields": "tests/unit/router/test_body.py",
+    **{
+        f"router.simulation.baselines.{name}": "tests/unit/router/simulation/baselines/test_ranked_baselines.py"
+        for name in (
+            "least_outstanding",
+            "nearest",
+            "ranking",
+            "round_robin",
+            "two_choices",
+            "waterfall",
+            "weighted",
+        )
+    },
 }
 
 SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))

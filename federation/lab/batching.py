@@ -35,31 +35,11 @@ class Replica:
     of a step's start, after `advance` has begun that step, joins the next one."""
 
     __slots__ = (
-        "_blocked",
-        "_chunks",
-        "_context",
-        "_decoding",
-        "_finishing",
-        "_kv",
-        "_leaving",
-        "_now",
-        "_order",
-        "_prefilling",
-        "_running",
-        "_slow",
-        "_stretch",
-        "_waiting",
-        "busy_s",
-        "first_tokens",
-        "generation_tokens",
-        "inter_token_s",
-        "preemptions",
-        "prefix_hit_tokens",
-        "prefix_query_tokens",
-        "prompt_tokens",
-        "spec",
+        "_blocked", "_chunks", "_context", "_decoding", "_finishing", "_kv", "_leaving", "_now", "_order",
+        "_prefilling", "_running", "_slow", "_stretch", "_waiting", "busy_s", "first_tokens", "generation_tokens",
+        "inter_token_s", "preemptions", "prefix_hit_tokens", "prefix_query_tokens", "prompt_tokens", "spec",
         "steps",
-    )
+    )  # fmt: skip
 
     def __init__(self, spec: ReplicaSpec) -> None:
         self.spec = spec

@@ -30,12 +30,14 @@ class SimulatedCall:
         "at",
         "attempts",
         "blocks",
+        "breaks",
         "cached_tokens",
         "cluster",
         "delivered_tokens",
         "end",
         "ended_at",
         "first_token_at",
+        "lost",
         "model",
         "number",
         "origin",
@@ -76,6 +78,8 @@ class SimulatedCall:
         self.end = End.OPEN
         self.reason: Reason | None = None
         self.cluster = ""
+        self.lost: tuple[str, ...] = ()  # Clusters where its stream broke, or had to be left.
+        self.breaks = 0  # Of those, the first kind.
         self.attempts = 0
         self.delivered_tokens = 0  # That its client has, from attempts which broke.
         self.cached_tokens = 0

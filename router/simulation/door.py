@@ -170,6 +170,8 @@ class Door:
 
     def send(self, call: SimulatedCall, order: tuple[str, ...], reason: Reason, place: int = 0) -> None:
         """An attempt at `order[place]`; those after it are for when it fails."""
+        if call.lost:  # Not where it broke, unless there is nobody else.
+            order = tuple([name for name in order if name not in call.lost]) or order
         name = order[place]
         cluster = self.clusters[name]
         attempt = Attempt(call, self, cluster, self.one_way_s[name], order, place, self.timeline.now)
@@ -244,15 +246,20 @@ class Door:
         self._over(attempt)
         call = attempt.call
         self._events.append(OutcomeSeen(Outcome(attempt.cluster.name, call.model, kind)))
+        self._troubled.add(attempt.cluster.name)
         self.strategy.ended(self, attempt, served=False)
         if call.first_token_at != NOT_YET:
+            call.breaks += kind is OutcomeKind.BROKEN
             if call.delivered_tokens >= call.output_tokens:
                 call.end, call.ended_at = End.SERVED, self.timeline.now
-            elif call.attempts >= ATTEMPTS_MAX + BROKEN_CLUSTERS_MAX:
+            elif call.breaks >= BROKEN_CLUSTERS_MAX or call.attempts >= ATTEMPTS_MAX * BROKEN_CLUSTERS_MAX:
                 call.end, call.ended_at = End.FAILED, self.timeline.now
+            elif kind is OutcomeKind.REFUSED and attempt.place + 1 < len(attempt.order):
+                self.send(call, attempt.order, Reason.RESUME, attempt.place + 1)
             else:
-                call.reason = Reason.RESUME
+                call.lost += (attempt.cluster.name,)
                 self.strategy.arrived(self, call)
+                call.reason = Reason.RESUME
         elif attempt.place + 1 < len(attempt.order) and call.attempts < ATTEMPTS_MAX:
             self.send(call, attempt.order, Reason.FAILOVER, attempt.place + 1)
         elif call.attempts < ATTEMPTS_MAX and kind is OutcomeKind.ABANDONED:

@@ -20,8 +20,8 @@ from router.simulation.world import World
 
 GOOD_SHARE: Final = 0.95
 REPLICAS: Final = 4
-DURATION_S: Final = 90.0
-WARM_UP_S: Final = 20.0
+DURATION_S: Final = 60.0
+WARM_UP_S: Final = 15.0
 STEPS: Final = 7  # Of bisection: to within a hundredth.
 RATE_MAX: Final = 400.0  # Calls a second and replica; short prompts on the fastest come to less.
 

@@ -185,7 +185,7 @@ def _check(scenario: Scenario, document: Document) -> None:
 def _check_numbers(scenario: Scenario, document: Document) -> None:
     if not 0 < scenario.duration_s <= DURATION_S_MAX:
         document.wrong("duration_s", f"expected above 0 and at most {DURATION_S_MAX:g} seconds")
-    if not 0 <= scenario.warm_up_s < scenario.duration_s:
+    elif not 0 <= scenario.warm_up_s < scenario.duration_s:
         document.wrong("warm_up_s", "expected at least 0 and less than duration_s")
     heartbeats = scenario.heartbeats
     if not 0.05 <= heartbeats.interval_s <= 60 or not 0 <= heartbeats.delay_s <= 60 or not 0 <= heartbeats.loss <= 1:

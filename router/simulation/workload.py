@@ -18,6 +18,7 @@ from router.simulation.call import SimulatedCall
 from router.simulation.scenario import Lengths, Scenario, Workload
 
 PEAK_HOUR: Final = 14.0
+BURN_IN: Final = 3.0  # Lengths of a conversation before the beginning, so that as many go on then as later.
 SHARED_BLOCKS_MAX: Final = 2  # Of a trace: blocks that begin so many conversations are system prompts, not turns.
 Z95: Final = 1.6449
 
@@ -78,7 +79,8 @@ def generated(demand: Demand, duration_s: float, rng: Random) -> Iterator[Simula
     for region in sorted(demand.weights):
         own = Random(f"{rng.getrandbits(64)}/{region}")
         for at in _beginnings(demand, region, duration_s, own):
-            calls += _conversation(demand, region, at, duration_s, own, numbers, blocks, systems)
+            turns = _conversation(demand, region, at, duration_s, own, numbers, blocks, systems)
+            calls += [call for call in turns if call.at >= 0.0]
     yield from _numbered(calls)
 
 
@@ -146,7 +148,8 @@ def _beginnings(demand: Demand, region: str, duration_s: float, rng: Random) -> 
     for surge in workload.surges:
         highest *= max(1.0, surge.times) if surge.region == region else 1.0
     highest /= workload.turns
-    at = rng.expovariate(highest)
+    before_s = BURN_IN * workload.turns * workload.think_s if workload.turns > 1.0 else 0.0
+    at = rng.expovariate(highest) - before_s
     while at < duration_s:
         if rng.random() * highest * workload.turns < demand.region_rate(region, at):
             yield at

@@ -84,7 +84,8 @@ class SkyWalker(Quiet):
             self._waiting.popleft()
             own = [pool for pool in able if pool.region == door.region]
             first = self._best(door, call, own or able)
-            send(door, call, [first, *[pool for pool in able if pool is not first]])
+            others = [pool for pool in able if pool is not first] + [pool for pool in pools if pool not in able]
+            send(door, call, [first, *others])
 
     def _can_take(self, pool: PoolView) -> bool:
         """Whether a replica there has nothing pending, as far as is known; each push fills one."""

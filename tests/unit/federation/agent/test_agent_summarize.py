@@ -238,3 +238,26 @@ def test_whatever_servers_say_the_heartbeat_is_plausible(looks: list[list[Server
         assert implausible(heartbeat) is None
         ready = sum(server.ready for server in facts)
         assert all(found.replicas_ready <= min(ready, found.replicas_desired) for found in summary.pools)
+
+
+def test_time_per_token_is_that_of_the_tokens_since_the_last_look() -> None:
+    once = after(Summary(), 100.0, inter_token_s=10.0, inter_tokens=1000.0)
+    assert once.pools[0].time_per_output_token_s == 0.0
+    twice = after(once, 101.0, inter_token_s=12.0, inter_tokens=1050.0)
+    assert twice.pools[0].time_per_output_token_s == pytest.approx(0.04)  # 50 tokens in 2 s of waiting for them.
+    idle = after(twice, 102.0, inter_token_s=12.0, inter_tokens=1050.0)
+    assert idle.pools[0].time_per_output_token_s == 0.0
+    restarted = after(idle, 103.0, inter_token_s=0.1, inter_tokens=5.0)
+    assert restarted.pools[0].time_per_output_token_s == 0.0
+
+
+def test_time_per_token_of_a_pool_weighs_servers_by_their_tokens() -> None:
+    def servers(at: float, *counts: tuple[float, float]) -> list[ServerFacts]:
+        return [
+            server(f"http://{number}", figures=replace(IDLE, inter_token_s=seconds, inter_tokens=tokens), at=at)
+            for number, (seconds, tokens) in enumerate(counts)
+        ]
+
+    once = summarize(Summary(), servers(100.0, (0.0, 0.0), (0.0, 0.0)))
+    twice = summarize(once, servers(101.0, (3.0, 300.0), (5.0, 100.0)))
+    assert twice.pools[0].time_per_output_token_s == pytest.approx(0.02)

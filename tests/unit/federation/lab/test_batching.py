@@ -271,3 +271,35 @@ def test_no_answer_starts_before_that_of_an_earlier_call(spec, history) -> None:
     history = sorted((at, prompt, output or 1, prefix, None) for at, prompt, output, prefix, _ in history)
     firsts = [row for row in play(spec, history, 0)[0] if row[1] == "first_token"]
     assert [row[2] for row in firsts] == sorted(row[2] for row in firsts)
+
+
+def test_time_from_token_to_token_is_summed_over_all_that_decode() -> None:
+    replica, events = Replica(PLAIN), []
+    replica.submit(Sequence("a", 50, 4), 1.0)
+    replica.submit(Sequence("b", 50, 4), 1.0)
+    run_out(replica, events)
+    # Both prompts fill one step of 110 ms; then three steps of 10 ms, in which both get a token.
+    assert replica.inter_token_s == pytest.approx(2 * 3 * 0.01)
+    assert replica.generation_tokens - replica.first_tokens == 6
+    assert replica.busy_s == pytest.approx(0.14)
+
+
+def test_what_is_pending_is_what_has_not_been_computed() -> None:
+    replica = Replica(PLAIN)
+    replica.submit(Sequence("a", 150, 4), 1.0)
+    replica.submit(Sequence("b", 30, 4), 1.0)
+    assert replica.pending == (180, pytest.approx(0.18))
+    replica.advance(1.115)
+    assert replica.pending == (80, pytest.approx(0.08))
+    assert replica.context_tokens == 0
+    replica.advance(1.3)
+    assert replica.pending == (0, 0.0)
+
+
+def test_cached_tokens_are_those_of_full_leading_blocks_but_the_last_token() -> None:
+    replica, events = Replica(PLAIN), []
+    replica.submit(Sequence("a", 50, 1, blocks=(1, 2, 3, 4, 5)), 1.0)
+    run_out(replica, events)
+    assert replica.cached_tokens((1, 2, 3, 4, 5), 50) == 40
+    assert replica.cached_tokens((1, 2, 9), 50) == 20
+    assert replica.cached_tokens((), 50) == 0
