@@ -1,4 +1,4 @@
-"""Small worlds for tests of the simulator: regions A, B and C of `tests.build`, replicas that are quick to reason about."""
+"""Small worlds for tests of the simulator: one replica in each of the regions A, B and C of `tests.build`."""
 
 from collections.abc import Iterable
 from random import Random
@@ -34,12 +34,16 @@ def scenario(**fields: Any) -> Scenario:
     return msgspec.convert(defaults | fields, Scenario)
 
 
-def call(at: float = 1.0, origin: str = A, prompt_tokens: int = 100, output_tokens: int = 50, **fields: Any) -> SimulatedCall:
+def call(
+    at: float = 1.0, origin: str = A, prompt_tokens: int = 100, output_tokens: int = 50, **fields: Any
+) -> SimulatedCall:
     """One call, to come at that time."""
     return SimulatedCall(0, at, origin, MODEL, prompt_tokens, output_tokens, **fields)
 
 
-def world(strategy: StrategyMaker | Strategy, calls: Iterable[SimulatedCall] = (), *, seed: int = 1, **fields: Any) -> World:
+def world(
+    strategy: StrategyMaker | Strategy, calls: Iterable[SimulatedCall] = (), *, seed: int = 1, **fields: Any
+) -> World:
     """A world that has not begun. A strategy that is no maker serves all of its front doors."""
     maker: StrategyMaker = strategy if callable(strategy) else lambda world: strategy  # type: ignore[assignment, return-value]
     return World(scenario(**fields), DISTANCES, list(calls), maker, seed)

@@ -267,6 +267,7 @@ def test_huge_and_hostile_pages_end_soon(page: bytes) -> None:
     ],
 )
 def test_time_from_token_to_token_is_read_from_the_histograms_sum_and_count(name: str) -> None:
-    page = f'{name}_bucket{{le="0.1",model_name="m"}} 7\n{name}_sum{{model_name="m"}} 2.5\n{name}_count{{model_name="m"}} 100\n'
+    label = '{model_name="m"}'
+    page = f'{name}_bucket{{le="0.1",model_name="m"}} 7\n{name}_sum{label} 2.5\n{name}_count{label} 100\n'
     figures = read_page(page.encode()).models["m"]
     assert (figures.inter_token_s, figures.inter_tokens) == (2.5, 100.0)

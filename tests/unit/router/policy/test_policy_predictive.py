@@ -73,7 +73,9 @@ def test_what_is_cached_counts_in_seconds_and_is_told() -> None:
 
 
 def test_without_room_it_is_as_good_as_the_present_policy() -> None:
-    full = [candidate(name, region, slots=8, load=load) for name, region, load in (("a", A, 20), ("b", B, 9), ("c", C, 30))]
+    full = [
+        candidate(name, region, slots=8, load=load) for name, region, load in (("a", A, 20), ("b", B, 9), ("c", C, 30))
+    ]
     assert order(decided(Ledger(), *full)) == ["b", "a", "c"]
 
 

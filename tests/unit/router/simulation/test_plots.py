@@ -26,7 +26,11 @@ def test_picture_is_well_formed_and_names_every_policy(picture: str) -> None:
 
 
 def test_spans_of_faults_are_shaded() -> None:
-    [span] = [one for one in ElementTree.fromstring(ttft_over_time(PLAN, RESULTS)).iter(f"{SVG}rect") if one.get("class") == "fault"]
+    [span] = [
+        one
+        for one in ElementTree.fromstring(ttft_over_time(PLAN, RESULTS)).iter(f"{SVG}rect")
+        if one.get("class") == "fault"
+    ]
     assert float(span.attrib["width"]) == pytest.approx((960 - 64 - 24) / 4, abs=0.1)
 
 

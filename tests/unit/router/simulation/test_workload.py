@@ -82,7 +82,12 @@ def test_same_seed_brings_the_same_calls() -> None:
 def trace(count: int = 200) -> list[Arrival]:
     """Ten conversations, each call with a block more than the one before."""
     return [
-        Arrival(float(number), 600 * (3 + number // 10), 100, tuple(1000 * (number % 10) + k for k in range(3 + number // 10)))
+        Arrival(
+            float(number),
+            600 * (3 + number // 10),
+            100,
+            tuple(1000 * (number % 10) + k for k in range(3 + number // 10)),
+        )
         for number in range(count)
     ]
 

@@ -8,7 +8,10 @@ def test_front_doors_of_a_region_share_its_calls() -> None:
     one = busy(lambda world: Nearest(), rate=5.0, duration_s=60.0, front_doors={"regions": [A, B], "per_region": 2})
     shares = {door.name: 0 for door in one.doors}
     for door in one.doors:
-        door.arrive = lambda call, door=door, arrive=door.arrive: (shares.__setitem__(door.name, shares[door.name] + 1), arrive(call))  # type: ignore[method-assign]
+        door.arrive = lambda call, door=door, arrive=door.arrive: (
+            shares.__setitem__(door.name, shares[door.name] + 1),
+            arrive(call),
+        )  # type: ignore[method-assign]
     one.run()
     assert sorted(shares) == ["region-a/1", "region-a/2", "region-b/1", "region-b/2"]
     assert min(shares.values()) > 30

@@ -12,7 +12,8 @@ def door_with(**reported: dict[str, float]) -> Door:
     """Clusters that report so much: waiting, and use of the KV cache."""
     door = world(LlmD()).doors[0]
     beliefs = [
-        belief(name, heartbeat=heartbeat(name, pools=(pool(MODEL, **reported.get(name, {})),))) for name in door.clusters
+        belief(name, heartbeat=heartbeat(name, pools=(pool(MODEL, **reported.get(name, {})),)))
+        for name in door.clusters
     ]
     door.snapshot = snapshot(*beliefs, folded_at=NOW)
     return door
@@ -35,7 +36,11 @@ def test_queues_are_normalised_so_one_call_more_is_as_bad_as_a_thousand() -> Non
 
 
 def test_emptier_kv_cache_wins_among_equal_queues() -> None:
-    door = door_with(near={"kv_cache_utilization_mean": 0.5}, middle={"kv_cache_utilization_mean": 0.1}, far={"kv_cache_utilization_mean": 0.6})
+    door = door_with(
+        near={"kv_cache_utilization_mean": 0.5},
+        middle={"kv_cache_utilization_mean": 0.1},
+        far={"kv_cache_utilization_mean": 0.6},
+    )
     assert first(LlmD(), door) == MIDDLE
 
 

@@ -44,7 +44,13 @@ def test_least_outstanding_looks_at_load_alone() -> None:
 
 
 def test_weighted_draws_as_often_as_there_are_slots() -> None:
-    one = world(Nearest(), clusters=[{"name": "big", "region": "region-a", "replicas": 3}, {"name": "small", "region": "region-b", "replicas": 1}])
+    one = world(
+        Nearest(),
+        clusters=[
+            {"name": "big", "region": "region-a", "replicas": 3},
+            {"name": "small", "region": "region-b", "replicas": 1},
+        ],
+    )
     door = one.doors[0]
     drawn = Counter(ranked(Weighted(), door)[0] for _ in range(2000))
     assert drawn["big"] / 2000 == pytest.approx(0.75, abs=0.04)

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 from router.simulation.baselines.skywalker import SkyWalker
 from tests.simulated import MIDDLE, NEAR, busy, call, world
 
@@ -16,16 +18,19 @@ def test_calls_are_handed_over_and_then_held_back_when_everybody_has_something_p
     assert 3 <= sent[0] <= 6, "one for each replica, but for answers of probes that crossed; the rest waits"
     assert {each.cluster for each in done} == {NEAR, MIDDLE, "far"}
     assert all(each.end == "served" for each in done)
-    assert [each.number for each in sorted(done, key=lambda each: each.first_token_at)][0] < 3
+    assert min(done, key=lambda each: each.first_token_at).number < 3
 
 
 def test_matching_prefix_beats_less_load() -> None:
-    clusters = [{"name": "one", "region": "region-a", "replicas": 1}, {"name": "two", "region": "region-a", "replicas": 1}]
+    clusters = [
+        {"name": "one", "region": "region-a", "replicas": 1},
+        {"name": "two", "region": "region-a", "replicas": 1},
+    ]
     talk = {"rate": 3.0, "turns": 6, "think_s": 4}
     done = busy(lambda world: SkyWalker(), rate=3.0, duration_s=60.0, clusters=clusters, workload=talk).run()
     turns: dict[str | None, list[str]] = {}
     for each in done:
         turns.setdefault(each.session, []).append(each.cluster)
-    stayed = sum(one == other for served in turns.values() for one, other in zip(served, served[1:], strict=False))
+    stayed = sum(one == other for served in turns.values() for one, other in pairwise(served))
     moves = sum(len(served) - 1 for served in turns.values())
     assert stayed / moves > 0.7
