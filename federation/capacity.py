@@ -38,7 +38,10 @@ def pool_of(belief: Belief, model: str) -> ModelPool | None:
     """What the heartbeat says about a model."""
     if belief.heartbeat is None:
         return None
-    return next((pool for pool in belief.heartbeat.pools if pool.model == model), None)
+    for pool in belief.heartbeat.pools:
+        if pool.model == model:
+            return pool
+    return None
 
 
 def models_of(belief: Belief) -> frozenset[str]:

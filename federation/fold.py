@@ -99,23 +99,40 @@ def fold(
     assert now >= snapshot.folded_at, "monotonic time went back"
     beliefs = dict(snapshot.beliefs)
     mode = snapshot.mode
+    touched: set[str] = set()
+    declared = snapshot.restless is None  # Everything is to be looked at.
     for event in events:
         if isinstance(event, InventorySeen):
             beliefs = _with_inventory(beliefs, event.specs)
+            declared = True
         elif isinstance(event, StoresSeen):
             mode = Mode.FROZEN if event.configured and not event.reachable else Mode.LIVE
         else:
             name = _cluster_of(event)
             belief = beliefs.get(name)
             if belief is not None:
-                beliefs[name] = _after(belief, event, beliefs, now, rng, rules)
-    for name, belief in beliefs.items():
+                after = _after(belief, event, beliefs, now, rng, rules)
+                if after is not belief:
+                    beliefs[name] = after
+                    touched.add(name)
+    restless: set[str] = set()
+    for name in beliefs if declared or snapshot.restless is None else sorted(touched | snapshot.restless):
+        belief = beliefs[name]
         if belief.standing.state is State.ADMITTED and not belief.standing.times:
             continue  # Time has nothing to add: by far the most.
+        restless.add(name)
         standing = after_time(belief.standing, now, rules)
         if standing is not belief.standing:
             beliefs[name] = replace(belief, standing=standing)
-    return Snapshot(generation=snapshot.generation + 1, mode=mode, folded_at=now, beliefs=MappingProxyType(beliefs))
+            touched.add(name)
+    return Snapshot(
+        generation=snapshot.generation + 1,
+        mode=mode,
+        folded_at=now,
+        beliefs=MappingProxyType(beliefs),
+        changed=None if declared else frozenset(touched),
+        restless=frozenset(restless),
+    )
 
 
 def is_newer(belief: Belief, heartbeat: Heartbeat, now: float) -> bool:

@@ -164,6 +164,8 @@ class Snapshot:
     mode: Mode
     folded_at: float
     beliefs: Mapping[str, Belief]
+    changed: frozenset[str] | None = None  # Whose beliefs are not those of the generation before; None: any.
+    restless: frozenset[str] | None = None  # Whose standing time alone may change; None: any.
 
     @classmethod
     def of_inventory(cls, specs: Mapping[str, ClusterSpec], now: float) -> "Snapshot":

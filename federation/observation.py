@@ -5,7 +5,7 @@ clusters a tick changes a few dozen: what was seen of the others is taken over f
 what we believe of them nor the passing of time makes a difference.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
 from federation.capacity import belief_liveness, capacity, models_of, pool_of
@@ -26,19 +26,32 @@ def observe(
     before: FleetView | None = None,
 ) -> FleetView:
     """The fleet at `now` (monotonic seconds); `wall_ms` judges when drains end. `before`: the last view, if any."""
-    earlier = before.seen if before is not None and before.distances is distances else {}
+    if before is None or before.distances is not distances:
+        return _anew(snapshot, now, wall_ms, distances, own_region, {})
+    if snapshot.changed is None or snapshot.generation != before.generation + 1 or now >= before.until:
+        return _anew(snapshot, now, wall_ms, distances, own_region, before.seen, before)
+    return _renewed(snapshot, snapshot.changed, now, wall_ms, before)
+
+
+def _anew(
+    snapshot: Snapshot,
+    now: float,
+    wall_ms: float,
+    distances: Distances,
+    own_region: str,
+    earlier: Mapping[str, Seen],
+    before: FleetView | None = None,
+) -> FleetView:
+    """Goes through all beliefs, and looks at those that are not as they were."""
     seen: dict[str, Seen] = {}
-    changed: dict[str, list[PoolView]] = {}
-    all_models_known = True
+    changed: list[Seen] = []
     for name, belief in snapshot.beliefs.items():
         held = earlier.get(name)
         if held is None or now >= held.until or not _alike(belief, held.belief):
             held = _look(belief, now, wall_ms)
-            for pool in held.pools:
-                changed.setdefault(pool.model, []).append(pool)
+            changed.append(held)
         seen[name] = held
-        if not held.pools and belief.heartbeat is None:
-            all_models_known = False
+    unknown = frozenset([name for name, one in seen.items() if _is_unknown(one)])
     view = FleetView(
         generation=snapshot.generation,
         mode=snapshot.mode,
@@ -46,24 +59,58 @@ def observe(
         distances=distances,
         own_region=own_region,
         models={},
-        clusters=tuple(snapshot.beliefs) if before is None or len(before.clusters) != len(seen) else before.clusters,
-        all_models_known=all_models_known,
+        clusters=tuple(seen),
+        all_models_known=not unknown,
         seen=seen,
+        unknown=unknown,
+        until=min([one.until for one in seen.values()], default=float("inf")),
     )
-    return replace(view, models=_models(seen, changed, before, view))
+    same = before is not None and seen.keys() == earlier.keys() and _serve_the_same(changed, earlier)
+    models = _with_changes(before.models, changed, view) if before is not None and same else _models(seen)
+    return replace(view, models=models)
 
 
-def _models(
-    seen: Mapping[str, Seen], changed: Mapping[str, Sequence[PoolView]], before: FleetView | None, view: FleetView
-) -> Mapping[str, ModelView]:
-    """Views of all models, those of whom nothing changed taken over as they are."""
-    if before is not None and _same_pools(seen, before.seen):
-        models = dict(before.models)
-        for model, pools in changed.items():
-            newer = {pool.cluster: pool for pool in pools}
-            old = models[model]
-            models[model] = old.renewed(tuple([newer.get(pool.cluster, pool) for pool in old.pools]), pools, view)
-        return models
+def _renewed(snapshot: Snapshot, names: Collection[str], now: float, wall_ms: float, before: FleetView) -> FleetView:
+    """Looks at the named clusters alone: nothing else is other than one tick ago."""
+    changed: list[Seen] = []
+    until = before.until
+    for name in names:
+        belief = snapshot.beliefs[name]
+        if not _alike(belief, before.seen[name].belief):
+            changed.append(_look(belief, now, wall_ms))
+    seen, unknown = before.seen, before.unknown
+    if changed:
+        seen = {**seen, **{one.belief.spec.name: one for one in changed}}
+        until = min(until, min([one.until for one in changed]))
+        news = {one.belief.spec.name for one in changed if _is_unknown(one)}
+        unknown = (
+            frozenset((unknown - {one.belief.spec.name for one in changed}) | news) if unknown or news else unknown
+        )
+    view = FleetView(
+        generation=snapshot.generation,
+        mode=snapshot.mode,
+        at=now,
+        distances=before.distances,
+        own_region=before.own_region,
+        models=before.models,
+        clusters=before.clusters,
+        all_models_known=not unknown,
+        seen=seen,
+        unknown=unknown,
+        until=until,
+    )
+    if not changed:
+        return view
+    same = _serve_the_same(changed, before.seen)
+    return replace(view, models=_with_changes(before.models, changed, view) if same else _models(seen))
+
+
+def _is_unknown(one: Seen) -> bool:
+    """Whether nobody has said yet what a cluster serves."""
+    return not one.pools and one.belief.heartbeat is None
+
+
+def _models(seen: Mapping[str, Seen]) -> Mapping[str, ModelView]:
     by_model: dict[str, list[PoolView]] = {}
     for one in seen.values():
         for pool in one.pools:
@@ -71,14 +118,21 @@ def _models(
     return {model: ModelView(model, tuple(pools)) for model, pools in sorted(by_model.items())}
 
 
-def _same_pools(seen: Mapping[str, Seen], before: Mapping[str, Seen]) -> bool:
-    """Whether the same clusters serve the same models from the same regions as before."""
-    if len(seen) != len(before):
-        return False
-    for name, one in seen.items():
-        other = before.get(name)
-        if other is one:
-            continue
+def _with_changes(models: Mapping[str, ModelView], changed: Iterable[Seen], view: FleetView) -> Mapping[str, ModelView]:
+    """Views of all models, those of which nothing changed taken over as they are."""
+    by_model: dict[str, list[PoolView]] = {}
+    for one in changed:
+        for pool in one.pools:
+            by_model.setdefault(pool.model, []).append(pool)
+    if not by_model:
+        return models
+    return {**models, **{model: models[model].renewed(pools, view) for model, pools in by_model.items()}}
+
+
+def _serve_the_same(changed: Iterable[Seen], before: Mapping[str, Seen]) -> bool:
+    """Whether these clusters serve the same models from the same regions as before."""
+    for one in changed:
+        other = before.get(one.belief.spec.name)
         if other is None or len(one.pools) != len(other.pools):
             return False
         for pool, old in zip(one.pools, other.pools, strict=True):

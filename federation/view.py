@@ -91,6 +91,7 @@ class ModelView:
     model: str
     pools: tuple[PoolView, ...]
     _by_origin: dict[str, Order] = field(default_factory=dict, compare=False, repr=False)
+    _place_of: dict[str, int] = field(default_factory=dict, compare=False, repr=False)  # Of a cluster in `pools`.
     _handed_on: Mapping[str, Order] = field(default_factory=dict, compare=False, repr=False)
 
     def nearest_first(self, origin: str, fleet: "FleetView") -> tuple[Placed, ...]:
@@ -106,11 +107,15 @@ class ModelView:
         placed.sort(key=lambda p: (p.rtt_ms, p.pool.cluster))
         return Order(tuple(placed), {one.pool.cluster: place for place, one in enumerate(placed)})
 
-    def renewed(self, pools: tuple[PoolView, ...], changed: Sequence[PoolView], fleet: "FleetView") -> "ModelView":
+    def renewed(self, changed: Sequence[PoolView], fleet: "FleetView") -> "ModelView":
         """The view with other figures for the same clusters; orders that were asked for are handed on where they hold.
 
         `fleet` tells distances only.
         """
+        place_of = self._place_of or {pool.cluster: place for place, pool in enumerate(self.pools)}
+        pools = list(self.pools)
+        for pool in changed:
+            pools[place_of[pool.cluster]] = pool
         handed_on: dict[str, Order] = {}
         for origin, order in self._by_origin.items():
             placed = list(order.placed)
@@ -122,7 +127,7 @@ class ModelView:
                 placed[place] = Placed(pool, rtt_ms)
             else:
                 handed_on[origin] = Order(tuple(placed), order.place_of)
-        return ModelView(self.model, pools, {}, handed_on)
+        return ModelView(self.model, tuple(pools), {}, place_of, handed_on)
 
 
 class Seen(msgspec.Struct, frozen=True, gc=False):
@@ -146,6 +151,8 @@ class FleetView:
     clusters: tuple[str, ...]
     all_models_known: bool  # False: of some cluster nobody has said yet what it serves.
     seen: Mapping[str, Seen] = field(default_factory=dict, compare=False, repr=False)
+    unknown: frozenset[str] = frozenset()  # Clusters of which nobody has said yet what they serve.
+    until: float = field(default=0.0, compare=False)  # Before then, time alone changes nothing that is seen here.
 
     def rtt_ms(self, origin: str, region: str, probed_rtt_ms: float | None) -> float:
         """Distance as declared; from our own region as probed, where the two clearly differ."""

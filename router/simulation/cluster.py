@@ -40,6 +40,7 @@ class SimulatedCluster:
         self.model = model
         self.specs = tuple(specs)
         self.health = Health.SERVING
+        self.sick: set[str] = set()  # Of all clusters together, those that are not serving: see World.
         self.replicas = [Replica(spec) for spec in specs]
         self.timeline = timeline
         self.slow = 1.0
@@ -192,7 +193,7 @@ class SimulatedCluster:
     def lose(self) -> None:
         """kill -9: connections are reset, and all it knew is gone."""
         broken, self._here = self._here, {}
-        self.health = Health.LOST
+        self._become(Health.LOST)
         self._held.clear()
         for attempt in broken:
             if not attempt.is_over:
@@ -203,14 +204,14 @@ class SimulatedCluster:
     def cut_off(self) -> None:
         for attempt in self._here:
             attempt.reached_tokens = self.reached(attempt)
-        self.health = Health.CUT_OFF
+        self._become(Health.CUT_OFF)
 
     def unwell(self) -> None:
-        self.health = Health.UNWELL
+        self._become(Health.UNWELL)
 
     def heal(self) -> None:
         """Serves again; what was held back while it was cut off happens now."""
-        self.health = Health.SERVING
+        self._become(Health.SERVING)
         held, self._held = self._held, []
         for attempt in self._here:
             attempt.reached_tokens = -1
@@ -245,6 +246,13 @@ class SimulatedCluster:
                 self.timeline.after(attempt.one_way_s, attempt.door.broken, attempt)
         for index in range(min(kept, len(self.replicas) - before), len(self.replicas)):
             self._renew(index)
+
+    def _become(self, health: Health) -> None:
+        self.health = health
+        if health is Health.SERVING:
+            self.sick.discard(self.name)
+        else:
+            self.sick.add(self.name)
 
     def _fresh(self) -> None:
         for index in range(len(self.replicas)):

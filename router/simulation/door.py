@@ -60,6 +60,7 @@ class Door:
         self.snapshot = Snapshot.of_inventory(specs, timeline.now)
         self.view: FleetView = observe(self.snapshot, timeline.now, 0.0, distances, region)
         self.own: dict[tuple[str, str], int] = {}
+        self.sick: set[str] = next(iter(clusters.values())).sick
         self.unheard: frozenset[str] = frozenset()  # Clusters behind a partition of this door's own.
         self.given_up = 0  # Calls that broke two clusters.
         self._events: list[Event] = []
@@ -109,12 +110,11 @@ class Door:
 
     def probe(self) -> None:
         """A round of probes. Clusters of whom nothing is known but good say nothing new, and are passed over."""
-        for name, cluster in self.clusters.items():
+        for name in sorted(self._troubled | self.sick | self.unheard):
+            cluster = self.clusters[name]
             silent = cluster.health in (Health.LOST, Health.CUT_OFF) or name in self.unheard
             if silent or cluster.health is Health.UNWELL:
                 self._troubled.add(name)
-            elif name not in self._troubled:
-                continue
             rtt_s = 2 * self.one_way_s[name]
             if not silent:
                 result = ProbeResult.UNWELL if cluster.health is Health.UNWELL else ProbeResult.ANSWERED

@@ -56,6 +56,9 @@ class World:
             name: SimulatedCluster(name, row.region, row.model, [replica_of(row)] * row.replicas, self.timeline)
             for name, row in self.rows.items()
         }
+        sick: set[str] = set()
+        for cluster in self.clusters.values():
+            cluster.sick = sick
         specs = {name: _declared(name, row) for name, row in self.rows.items()}
         beats = scenario.heartbeats
         self.agents = {

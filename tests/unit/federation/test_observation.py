@@ -81,6 +81,8 @@ def test_view_made_from_the_last_one_is_the_view_made_anew(seed: int) -> None:
         now += rng.choice((0.0, 0.05, 0.05, 0.05, 0.3, 1.0, 3.0, 4.0))
         held = fold(held, [something_happens(rng, seq, now) for _ in range(rng.randrange(3))], now, rng)
         wall_ms = WALL_MS + 1000 * now
+        if rng.random() < 0.1:
+            continue  # Folded, and not looked at: the next view cannot be made from what changed last alone.
         view = observe(held, now, wall_ms, DISTANCES, A, view)
         anew = observe(held, now, wall_ms, DISTANCES, A)
         assert view == anew
