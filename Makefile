@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 DIST   := dist
 
-.PHONY: help install up test test-compiled lint format lock compiled bench fuzz soak clean
+.PHONY: help install up test test-compiled lint format lock compiled bench fuzz soak routing clean
 
 help: ## what each word does
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*##/\t/' | expand -t 12
@@ -55,6 +55,12 @@ fuzz: $(STAMP) ## requests, answers and interleaved calls at random, five minute
 
 soak: $(STAMP) ## mixed load while regions fail at random, 31 minutes (ARGS="--minutes 2"); writes docs/benchmarks/soak.*
 	$(BIN)/python -m tests.soak $(ARGS)
+
+routing: $(STAMP) ## every policy in the scenarios of docs/routing/scenarios, about half an hour; writes docs/routing/study/
+	for scenario in docs/routing/scenarios/*.yaml; do \
+	  $(BIN)/tradewind simulate $$scenario --policy all --seeds 5 $(ARGS) \
+	    --report docs/routing/study/$$(basename $$scenario .yaml) || exit; \
+	done
 
 lock: ## resolve requirements/ anew (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \

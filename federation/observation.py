@@ -81,7 +81,7 @@ def _renewed(snapshot: Snapshot, names: Collection[str], now: float, wall_ms: fl
     seen, unknown = before.seen, before.unknown
     if changed:
         seen = {**seen, **{one.belief.spec.name: one for one in changed}}
-        until = min(until, min([one.until for one in changed]))
+        until = min(until, *[one.until for one in changed])
         news = {one.belief.spec.name for one in changed if _is_unknown(one)}
         unknown = (
             frozenset((unknown - {one.belief.spec.name for one in changed}) | news) if unknown or news else unknown

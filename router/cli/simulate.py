@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from router.simulation.runs import Inputs, Result
 
@@ -32,6 +32,9 @@ def _list(context: click.Context, _: click.Parameter, wanted: bool) -> None:
 )
 @click.option("--seeds", type=click.IntRange(1, SEEDS_MAX), default=1, show_default=True, help="Runs of each policy.")
 @click.option("--jobs", type=click.IntRange(1, 256), help="Runs at the same time.  [default: one a core]")
+@click.option("--load", type=click.FloatRange(0, min_open=True), help="Instead of the scenario's: 0.8, say.")
+@click.option("--rtt", type=click.Path(path_type=Path), help="A matrix instead of the scenario's.")
+@click.option("--trace", type=click.Path(path_type=Path), help="A trace instead of the scenario's calls.")
 @click.option("--report", type=click.Path(path_type=Path, file_okay=False), help="Write a report with pictures there.")
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
 @click.option(
@@ -42,6 +45,9 @@ def command(
     policies: tuple[str, ...],
     seeds: int,
     jobs: int | None,
+    load: float | None,
+    rtt: Path | None,
+    trace: Path | None,
     report: Path | None,
     as_json: bool,
 ) -> int:
@@ -66,7 +72,7 @@ def command(
         if name not in POLICIES:
             raise click.UsageError(f"no policy {name!r}; {nearest(name, list(POLICIES))}")
     try:
-        inputs = read(scenario)
+        inputs = read(scenario, load=load, rtt=rtt, trace=trace)
     except (BadScenario, BadTrace, BadMatrix) as error:
         click.echo(str(error), err=True)
         return 2
@@ -74,7 +80,8 @@ def command(
     with _Bar(len(chosen) * seeds * inputs.scenario.duration_s) as bar:
         results = run_all(inputs, chosen, range(first, first + seeds), jobs or os.cpu_count() or 1, bar.advance)
     if report is not None:
-        _write(report, scenario, inputs, results)
+        given = {"load": load, "rtt": rtt, "trace": trace}
+        _write(report, _words(scenario, chosen, seeds, given), inputs, results)
     if as_json:
         from router.simulation.report import document
 
@@ -109,16 +116,24 @@ class _Bar:
         self._progress.advance(self._task, seconds)
 
 
-def _write(folder: Path, scenario: Path, inputs: "Inputs", results: "Sequence[Result]") -> None:
+def _words(scenario: Path, policies: "Sequence[str]", seeds: int, given: "Mapping[str, object]") -> str:
+    """The command that makes a report again."""
+    from router.simulation.policies import POLICIES
+
+    names = ["all"] if list(policies) == list(POLICIES) else policies
+    options = [f"--{name} {value}" for name, value in given.items() if value is not None]
+    return " ".join(
+        ["tradewind simulate", str(scenario), *[f"--policy {name}" for name in names], f"--seeds {seeds}", *options]
+    )
+
+
+def _write(folder: Path, command: str, inputs: "Inputs", results: "Sequence[Result]") -> None:
     from router.simulation import plots
     from router.simulation.report import document, markdown
 
-    policies = list(dict.fromkeys(result.policy for result in results))
-    seeds = len({result.seed for result in results})
-    words = ["tradewind simulate", str(scenario), *[f"--policy {policy}" for policy in policies], f"--seeds {seeds}"]
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "report.md").write_text(markdown(inputs, results, " ".join(words)))
+        (folder / "report.md").write_text(markdown(inputs, results, command))
         (folder / "report.json").write_text(json.dumps(document(inputs, results), indent=1) + "\n")
         (folder / "ttft.svg").write_text(plots.ttft_over_time(inputs.scenario, results))
         (folder / "cdf.svg").write_text(plots.distributions(results))

@@ -19,20 +19,27 @@ from router.simulation.runs import Advance, Inputs, Result, calls_of, simulate
 from router.simulation.scenario import BadScenario, parse
 
 
-def read(path: Path) -> Inputs:
-    """A scenario with all that it needs. Raises BadScenario, BadTrace or BadMatrix with file and line."""
+def read(path: Path, *, load: float | None = None, rtt: Path | None = None, trace: Path | None = None) -> Inputs:
+    """A scenario with all that it needs; the others take the place of what it says itself.
+
+    Raises BadScenario, BadTrace or BadMatrix with file and line.
+    """
     try:
         scenario = parse(read_text(path), str(path))
     except Unreadable as error:
         place = f"{path}:{error.line}" if error.line else str(path)
         raise BadScenario([f"{place}: {error}"]) from None
+    if load is not None:
+        scenario = msgspec.structs.replace(
+            scenario, workload=msgspec.structs.replace(scenario.workload, load=load, rate=None)
+        )
     measured: dict[tuple[str, str], float] = {}
-    if scenario.rtt is not None:
-        file = path.parent / scenario.rtt
+    if rtt is not None or scenario.rtt is not None:
+        file = rtt or path.parent / str(scenario.rtt)
         measured = dict(Distances.parse(_text(file, path, "rtt"), str(file)).measured)
     arrivals: tuple[Arrival, ...] = ()
-    if scenario.workload.trace is not None:
-        file = path.parent / scenario.workload.trace
+    if trace is not None or scenario.workload.trace is not None:
+        file = trace or path.parent / str(scenario.workload.trace)
         arrivals = tuple(parse_trace(_text(file, path, "workload.trace").splitlines(), str(file)))
     inputs = Inputs(scenario, measured, arrivals, scenario.workload.rate or 0.0)
     if scenario.workload.load is None:
