@@ -47,6 +47,7 @@ class SimulatedCluster:
         self.cut_replicas = 0  # The last so many take nothing.
         self.recent: deque[tuple[int, float]] = deque(maxlen=RECENT_MAX)  # (calls there, seconds to a first token)
         self._busy_before_s = 0.0
+        self.coming_tokens = 0  # Of prompts that are on their way here.
         self._armed: list[float | None] = [None] * len(self.replicas)
         self._next = 0
         self._held: list[Attempt] = []  # Arrived, or had something to say, while it was cut off.
@@ -88,6 +89,7 @@ class SimulatedCluster:
 
     def receive(self, attempt: Attempt) -> None:
         """An attempt reaches the gateway."""
+        self.coming_tokens -= attempt.call.prompt_tokens
         health = self.health
         if health is Health.SERVING and self.cut_replicas < len(self.replicas):
             self._submit(attempt)

@@ -44,6 +44,7 @@ class Door:
         specs: "Mapping[str, ClusterSpec]",
         distances: Distances,
         strategy: Strategy,
+        shared: "dict[str, object]",
         timeline: Timeline,
         rng: Random,
     ) -> None:
@@ -52,6 +53,7 @@ class Door:
         self.clusters = clusters
         self.timeline = timeline
         self.strategy = strategy
+        self.shared = shared  # What strategies of the doors in one region have in common, by a name of theirs.
         self.rng = rng
         self.distances = distances
         self.one_way_s = {
@@ -184,6 +186,7 @@ class Door:
         self.own[key] = self.own.get(key, 0) + 1
         self._under_way[name][attempt] = None
         if name not in self.unheard:
+            cluster.coming_tokens += call.prompt_tokens
             self.timeline.after(attempt.one_way_s, cluster.receive, attempt)
 
     def refuse(self, call: SimulatedCall) -> None:

@@ -119,8 +119,8 @@ def markdown(inputs: Inputs, results: Sequence[Result], command: str) -> str:
     lines += ["## Over time", "", "![Time to first token over time](ttft.svg)", ""]
     lines += ["## Distributions", "", "![Distributions of TTFT and TPOT](cdf.svg)", ""]
     lines += ["## Who served whom", "", "![Calls by origin and serving region](flows.svg)", ""]
-    lines += ["## Policies", "", "| policy | what it does |", "| --- | --- |"]
-    lines += [f"| {row[0]} | {POLICIES[row[0]].about} |" for row in rows[1:]]
+    lines += ["## Policies", "", "| policy | what it does | after |", "| --- | --- | --- |"]
+    lines += [f"| {row[0]} | {POLICIES[row[0]].about} | {POLICIES[row[0]].source} |" for row in rows[1:]]
     return "\n".join(lines) + "\n"
 
 

@@ -75,6 +75,7 @@ class World:
         }
         self.doors: list[Door] = []
         for region in scenario.door_regions:
+            shared: dict[str, object] = {}
             for number in range(1, scenario.front_doors.per_region + 1):
                 name = f"{region}/{number}"
                 self.doors.append(
@@ -85,6 +86,7 @@ class World:
                         specs,
                         distances,
                         strategy(self),
+                        shared,
                         self.timeline,
                         self.rng("door", name),
                     )

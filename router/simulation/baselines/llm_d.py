@@ -4,7 +4,7 @@ The endpoint picker of llm-d (0.10, multi-cluster) and of the Gateway API Infere
 weighted scorers and takes the highest; ties at random. Here an endpoint is a cluster, its figures those of heartbeats:
 
 - queue depth: (most - own) / (most - least) over the candidates, 1 where all are equal; weight 2
-- KV-cache utilisation: 1 - utilisation; weight 2
+- KV-cache utilisation: likewise; weight 2
 - prefix: share of the prompt's blocks that were sent there before; weight 3
 - session: 1 where the session was last; weight 1
 
@@ -36,17 +36,14 @@ class LlmD(Ranking):
 
     def ranked(self, door: Door, call: SimulatedCall, pools: list[PoolView]) -> list[PoolView]:
         reported = {pool.cluster: pool_of(door.snapshot.beliefs[pool.cluster], call.model) for pool in pools}
-        queues = {name: float(said.waiting) if said is not None else 0.0 for name, said in reported.items()}
-        most, least = max(queues.values()), min(queues.values())
+        queues = _normalised({name: float(said.waiting) if said else 0.0 for name, said in reported.items()})
+        caches = _normalised({name: said.kv_cache_utilization_mean if said else 0.0 for name, said in reported.items()})
         depths = self._placements.depths(call.blocks, door.now) if call.blocks else {}
         session = self._sessions.get(call.session) if call.session is not None else None
 
         def score(name: str) -> float:
-            said = reported[name]
-            queue = (most - queues[name]) / (most - least) if most > least else 1.0
-            kv_cache = 1.0 - (said.kv_cache_utilization_mean if said is not None else 0.0)
             prefix = depths[name][0] / len(call.blocks) if name in depths else 0.0
-            return QUEUE * queue + KV_CACHE * kv_cache + PREFIX * prefix + SESSION * (session == name)
+            return QUEUE * queues[name] + KV_CACHE * caches[name] + PREFIX * prefix + SESSION * (session == name)
 
         scores = {pool.cluster: (score(pool.cluster), door.rng.random()) for pool in pools}
         return sorted(pools, key=lambda pool: scores[pool.cluster], reverse=True)
@@ -60,3 +57,9 @@ class LlmD(Ranking):
             self._sessions[call.session] = name
             if len(self._sessions) > SESSIONS_MAX:
                 del self._sessions[next(iter(self._sessions))]
+
+
+def _normalised(figures: dict[str, float]) -> dict[str, float]:
+    """1 for the least of the candidates, 0 for the most; 1 for all where all are equal."""
+    most, least = max(figures.values()), min(figures.values())
+    return {name: (most - value) / (most - least) if most > least else 1.0 for name, value in figures.items()}

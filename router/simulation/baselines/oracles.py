@@ -1,4 +1,6 @@
-"""Two oracles: they see every replica as it is now, through no network and no heartbeat. Nobody can have that.
+"""Two oracles: they see every replica as it is now, and what is on its way there. Nobody can have that.
+
+Of a cluster's health they know what the front door knows, no more: they are measures of placing, not of detection.
 
 *Greedy* sends each call where its first token will come soonest: the round trip, what is queued before it at the
 replica that its gateway would choose, and its own prompt less what is cached there. *Clairvoyant* knows besides how
@@ -21,17 +23,18 @@ class Greedy(Ranking):
         return sorted(pools, key=lambda pool: (costs[pool.cluster], pool.cluster))
 
     def _cost_s(self, door: Door, call: SimulatedCall, cluster: SimulatedCluster) -> float:
-        replica = cluster.least_outstanding
-        return 2 * door.one_way_s[cluster.name] + ttft_s(replica, call, cluster.slow)
+        cluster.settle()
+        coming_s = cluster.coming_tokens * cluster.specs[0].prefill_s / max(1, len(cluster.serving_replicas))
+        ttft = ttft_s(cluster.least_outstanding, call, cluster.slow)
+        return 2 * door.one_way_s[cluster.name] + ttft + cluster.slow * coming_s
 
 
 class Clairvoyant(Greedy):
     """See the module's docstring."""
 
     def _cost_s(self, door: Door, call: SimulatedCall, cluster: SimulatedCluster) -> float:
-        replica = cluster.least_outstanding
         first_s = super()._cost_s(door, call, cluster)
-        return first_s + call.output_tokens * tpot_s(replica, call, cluster.slow)
+        return first_s + call.output_tokens * tpot_s(cluster.least_outstanding, call, cluster.slow)
 
 
 def ttft_s(replica: Replica, call: SimulatedCall, slow: float) -> float:

@@ -7,7 +7,8 @@ among cold ones the least latency wins, and if all are hot the fewest calls in f
 times, ages out, counts our own call on it, and with every call the worst or the oldest in turn is removed.
 
 A server is a cluster here, and calls in flight are per slot, since clusters differ in size; latency is that to the
-first token. Probes take a round trip of simulated network.
+first token. Probes take a round trip of simulated network. The authors' formula for how often an answer may be used
+supposes more servers than answers kept; with fewer, answers are used until they are too old or removed.
 """
 
 from collections import deque
@@ -54,7 +55,9 @@ class Prequal(Ranking):
         chosen = self._best() if len(self._pool) >= POOL_MIN else None
         if chosen is not None:
             chosen.uses_left -= 1
-            chosen.in_flight += 1.0 / max(1.0, by_name[chosen.cluster].slots)
+            for probe in self._pool:
+                if probe.cluster == chosen.cluster:
+                    probe.in_flight += 1.0 / max(1.0, by_name[chosen.cluster].slots)
             if chosen.uses_left <= 0:
                 self._pool.remove(chosen)
         first = by_name[chosen.cluster] if chosen is not None else door.rng.choice(pools)
@@ -94,6 +97,8 @@ class Prequal(Ranking):
     def _send_probes(self, door: Door, pools: list[PoolView]) -> None:
         for pool in door.rng.sample(pools, min(PROBES_PER_CALL, len(pools))):
             cluster = door.clusters[pool.cluster]
+            if cluster.name in door.unheard:
+                continue
             door.timeline.after(door.one_way_s[cluster.name], self._answer, (door, cluster))
 
     def _answer(self, what: tuple[Door, SimulatedCluster]) -> None:

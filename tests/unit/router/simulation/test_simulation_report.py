@@ -30,7 +30,7 @@ def test_report_tells_fleet_load_objectives_and_faults() -> None:
         "3 clusters in 3 regions, 3 replicas; 1 front doors",
         "5.0 calls a second",
         "| 5 | 5 | slow | near |",
-        "| nearest | nearest only |",
+        "| nearest | nearest only | latency-based DNS, anycast |",
     ):
         assert part in text, part
 

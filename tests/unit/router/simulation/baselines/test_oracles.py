@@ -1,6 +1,7 @@
 import pytest
 
 from federation.lab.batching import Sequence
+from router.decision import Reason
 from router.simulation.baselines.oracles import Clairvoyant, Greedy, tpot_s, ttft_s
 from router.simulation.baselines.ranking import candidates
 from tests.simulated import MIDDLE, NEAR, call, world
@@ -41,3 +42,13 @@ def test_clairvoyant_sends_long_answers_to_fast_tokens_and_short_ones_to_near_on
     short = Clairvoyant().ranked(door, call(output_tokens=1), candidates(door, call()))[0].cluster
     long = Clairvoyant().ranked(door, call(output_tokens=1000), candidates(door, call()))[0].cluster
     assert (short, long) == (NEAR, MIDDLE)
+
+
+def test_what_is_on_its_way_counts() -> None:
+    one = world(Greedy())
+    door = one.doors[0]
+    door.send(call(prompt_tokens=20_000), (NEAR,), Reason.NEAREST)
+    assert one.clusters[NEAR].coming_tokens == 20_000
+    assert Greedy().ranked(door, call(), candidates(door, call()))[0].cluster == MIDDLE
+    one.timeline.run(0.1)
+    assert one.clusters[NEAR].coming_tokens == 0

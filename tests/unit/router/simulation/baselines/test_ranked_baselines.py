@@ -78,6 +78,19 @@ def test_waterfall_fills_the_nearest_to_its_limit(own: dict[str, int], first: st
     assert ranked(Waterfall(), door_with(**own))[0] == first
 
 
+def test_waterfall_loads_a_region_evenly() -> None:
+    clusters = [
+        {"name": "one", "region": "region-a", "replicas": 1},
+        {"name": "two", "region": "region-a", "replicas": 1},
+        {"name": "away", "region": "region-b", "replicas": 1},
+    ]
+    door = world(Nearest(), clusters=clusters).doors[0]
+    door.own |= {("one", KEY): 150}
+    assert ranked(Waterfall(), door) == ["two", "one", "away"], "together they are below their limit"
+    door.own |= {("two", KEY): 100}
+    assert ranked(Waterfall(), door)[0] == "away"
+
+
 def test_clusters_that_are_out_are_no_candidates_while_others_are_left() -> None:
     one = world(Nearest(), [call(at=4.0), call(at=6.0)], duration_s=8.0)
     one.timeline.at(2.0, lambda _: one.clusters[NEAR].unwell())
