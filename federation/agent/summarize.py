@@ -98,7 +98,8 @@ def summarize(previous: Summary, facts: Sequence[ServerFacts], rules: PoolRules 
                 tallies[key] = _tally(earlier.get(key), figures, server.at)
             shares.setdefault(model, []).append(_Share(server, figures, tallies.get(key)))
     names = sorted(desired)[:POOLS_MAX]
-    pools = tuple(_pool(model, desired[model], shares.get(model, []), rules) for model in names)
+    able = {pool.model: pool.features for pool in previous.pools}
+    pools = tuple(_pool(model, desired[model], shares.get(model, []), rules, able.get(model, ())) for model in names)
     return Summary(pools, tallies)
 
 
@@ -123,7 +124,9 @@ def _figures(server: ServerFacts, model: str) -> Figures | None:
     return found if found is not None and found.running is not None else None
 
 
-def _pool(model: str, desired: int, shares: Sequence[_Share], rules: PoolRules) -> ModelPool:
+def _pool(
+    model: str, desired: int, shares: Sequence[_Share], rules: PoolRules, features_before: tuple[str, ...]
+) -> ModelPool:
     ready = len(shares)
     known = [share.figures for share in shares if share.figures is not None]
     tallies = [share.tally for share in shares if share.tally is not None]
@@ -147,7 +150,8 @@ def _pool(model: str, desired: int, shares: Sequence[_Share], rules: PoolRules) 
         time_per_output_token_s=_time_per_token_s(tallies),
         prefix_cache_hit_ratio=_hit_ratio(known, tallies),
         adapters=_adapters(model, shares),
-        features=_features(shares, rules),
+        # What servers can do does not change while none is ready; and this may be the last that is heard of them.
+        features=_features(shares, rules) if shares else features_before or _features(shares, rules),
     )
 
 

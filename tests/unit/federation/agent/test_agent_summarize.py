@@ -261,3 +261,13 @@ def test_time_per_token_of_a_pool_weighs_servers_by_their_tokens() -> None:
     once = summarize(Summary(), servers(100.0, (0.0, 0.0), (0.0, 0.0)))
     twice = summarize(once, servers(101.0, (3.0, 300.0), (5.0, 100.0)))
     assert twice.pools[0].time_per_output_token_s == pytest.approx(0.02)
+
+
+def test_what_servers_can_do_is_remembered_while_none_of_them_is_ready() -> None:
+    once = summarize(Summary(), [server(engine=Engine.VLLM)])
+    assert "continue_final_message" in once.pools[0].features
+    gone = summarize(once, [server(engine=Engine.VLLM, result=ScrapeResult.REFUSED)])
+    assert gone.pools[0].replicas_ready == 0
+    assert gone.pools[0].features == once.pools[0].features
+    other = summarize(gone, [server(engine=Engine.LLAMACPP)])
+    assert "continue_final_message" not in other.pools[0].features
