@@ -14,6 +14,7 @@ from random import Random
 
 import click
 
+from router.edge import protocol
 from tests.fuzz.batches import KINDS, SHARE, batch
 from tests.fuzz.desync import Counts
 
@@ -56,6 +57,14 @@ def main(minutes: float, seed: int | None, processes: int, report: bool) -> None
         REPORT.write_text(_page(minutes, first, processes, done, spent, counts))
 
 
+def _command(minutes: float, seed: int) -> str:
+    """What was run: the source, or the wheel of `make compiled` in an environment that has it."""
+    options = f"--minutes {minutes:g} --seed {seed}"
+    if str(protocol.__file__).endswith(".so"):
+        return f"python -m tests.fuzz {options}` against the wheel of `make compiled"
+    return f'make fuzz ARGS="{options}"'
+
+
 def _page(
     minutes: float, seed: int, processes: int, done: dict[str, int], spent: dict[str, float], counts: dict[str, Counts]
 ) -> str:
@@ -77,7 +86,7 @@ def _page(
         [
             "# Fuzzing: the counts",
             "",
-            f'Made by `make fuzz ARGS="--minutes {minutes:g} --seed {seed}"` (Python {platform.python_version()},'
+            f"Made by `{_command(minutes, seed)}` (Python {platform.python_version()},"
             f" {processes} processes on {os.cpu_count()} cores, {platform.machine()}, load {os.getloadavg()[1]:.1f})."
             " No fault was found: a run that finds one stops, prints it,"
             " and writes nothing. What is checked is said in [docs/http.md](../http.md).",
