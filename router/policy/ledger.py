@@ -12,7 +12,7 @@ import msgspec
 from federation.model import ModelPool
 from federation.view import PoolView
 from router.policy import pace
-from router.policy.pace import Load, Pace
+from router.policy.pace import Load, Pace, Prospect
 
 Key = tuple[str, str]  # (cluster, model)
 
@@ -39,17 +39,28 @@ class Sent(msgspec.Struct, gc=False):
 
 
 class Ledger:
-    """One a front door. `in_flight` counts own calls by pool; others may write it, as the edge does."""
+    """One a front door. `in_flight` counts own calls by pool, and may be written by others; `ahead` is for reading."""
 
-    __slots__ = ("_ahead", "_answer_tokens", "_budget", "_others", "_paces", "_pools", "_reported_at", "in_flight")
+    __slots__ = (
+        "_answer_tokens",
+        "_budget",
+        "_others",
+        "_paces",
+        "_pools",
+        "_prospects",
+        "_reported_at",
+        "ahead",
+        "in_flight",
+    )
 
     def __init__(self) -> None:
         self.in_flight: dict[Key, int] = {}
-        self._ahead: dict[Key, float] = {}  # Thousands of tokens, own, without a first token yet.
+        self.ahead: dict[Key, float] = {}  # Thousands of tokens, own, without a first token yet.
         self._paces: dict[Key, Pace] = {}
         self._pools: dict[Key, ModelPool] = {}
         self._answer_tokens: dict[str, float] = {}
         self._budget: dict[Key, int] = {}
+        self._prospects: dict[Key, Prospect] = {}  # As of this tick.
         self._others: dict[Key, float] = {}  # Calls of others there, smoothed.
         self._reported_at: dict[Key, float] = {}
 
@@ -68,10 +79,18 @@ class Ledger:
         calls = self._others.get(key, pool.load_of_others) + self.in_flight.get(key, 0)
         reported = self._pools.get(key)
         replicas = reported.replicas_ready if reported is not None and reported.replicas_ready > 0 else 1
-        ahead = self._ahead.get(key, 0.0) / replicas
+        ahead = self.ahead.get(key, 0.0) / replicas
         if calls <= slots:
             return Load(ahead, calls / slots if slots > 0 else 1.0, 0.0)
         return Load(ahead, 1.0, (calls - slots) / slots if slots > 0 else 1.0)
+
+    def prospect(self, pool: PoolView, now: float) -> Prospect:
+        """What a call has to expect at a pool: worked out once a tick, prompts sent since then counted apart."""
+        key = pool.key
+        found = self._prospects.get(key)
+        if found is None:
+            found = self._prospects[key] = self.pace(key, now).prospect(self.load(pool), self.replicas(key))
+        return found
 
     def replicas(self, key: Key) -> int:
         """As last reported; 1 where nothing was."""
@@ -109,6 +128,7 @@ class Ledger:
     def ticked(self, now: float) -> None:
         """A tick has passed: pools that nobody calls drift back to what their heartbeats say."""
         self._budget.clear()
+        self._prospects.clear()
         for key, held in self._paces.items():
             if now - held.learnt_at >= pace.REST_AFTER_S:
                 self._paces[key] = pace.rested(held, now)
@@ -118,7 +138,7 @@ class Ledger:
         key = pool.key
         load = self.load(pool)
         expected_s = rtt_s + self.pace(key, now).ttft_s(work, load)
-        self._ahead[key] = self._ahead.get(key, 0.0) + work
+        self.ahead[key] = self.ahead.get(key, 0.0) + work
         return Sent(key, now, rtt_s, work, load, expected_s)
 
     def first_token(self, sent: Sent, now: float) -> None:
@@ -159,8 +179,8 @@ class Ledger:
     def _begin(self, sent: Sent) -> None:
         if not sent.begun:
             sent.begun = True
-            left = self._ahead[sent.key] - sent.work
-            self._ahead[sent.key] = left if left > 0.0 else 0.0
+            left = self.ahead[sent.key] - sent.work
+            self.ahead[sent.key] = left if left > 0.0 else 0.0
 
     def _may_learn(self, key: Key) -> bool:
         taken = self._budget.get(key, 0)

@@ -14,6 +14,8 @@ from router.policy.decoding import DecodingModel
 from router.policy.latency import LatencyModel
 
 REST_AFTER_S: Final = 5.0  # Without an outcome.
+COMFORT_TPOT_S: Final = 0.025  # Forty tokens a second; half of what is still called good.
+COMFORT_FACTOR: Final = 2.5  # Of what a token takes there at the least: slow accelerators are slow from the start.
 LEAST_RISE: Final = 0.002  # By which share of itself the least time per token rises with each outcome above it.
 
 
@@ -23,6 +25,15 @@ class Load(msgspec.Struct, frozen=True, gc=False):
     ahead_ktokens: float  # Own prompts without a first token yet, per replica.
     busy_ratio: float
     queue_ratio: float
+
+
+class Prospect(msgspec.Struct, frozen=True, gc=False):
+    """What a call has to expect at a pool, all that does not depend on the call added up. Seconds."""
+
+    fixed_s: float  # Until a first token, the round trip, the prompt and the prompts before it apart.
+    prefill_s: float  # Per unit of the prompt's work.
+    ahead_s: float  # Per unit of the work of own prompts without a first token yet.
+    slow_s: float  # What a token takes beyond a comfortable time.
 
 
 class Pace(msgspec.Struct, frozen=True, gc=False):
@@ -40,6 +51,17 @@ class Pace(msgspec.Struct, frozen=True, gc=False):
     def tpot_s(self, load: Load) -> float:
         """Seconds per token after that."""
         return self.decoding.predict(load.busy_ratio)
+
+    def prospect(self, load: Load, replicas: int) -> Prospect:
+        """What calls have to expect while the load is that; prompts ahead are shared by the replicas."""
+        known = self.latency
+        slow_s = self.tpot_s(load) - max(COMFORT_TPOT_S, COMFORT_FACTOR * self.least_tpot_s)
+        return Prospect(
+            known.base_s + known.busy_s * load.busy_ratio + known.queue_s * load.queue_ratio,
+            known.prefill_s,
+            known.ahead_s / replicas,
+            slow_s if slow_s > 0.0 else 0.0,
+        )
 
 
 def expected(pool: ModelPool | None, now: float) -> Pace:

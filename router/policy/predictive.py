@@ -25,11 +25,12 @@ from router.policy.latency import work_ktokens
 from router.policy.ledger import Ledger
 
 SCORED_MAX: Final = 8  # The nearest with room: whatever is farther is not soonest.
-COMFORT_TPOT_S: Final = 0.025  # Forty tokens a second; half of what is still called good.
-COMFORT_FACTOR: Final = 2.5  # Of what a token takes there at the least: slow accelerators are slow from the start.
 CONCERN: Final = 0.3  # A second lost on the way counts so much of one lost before the first token.
 AS_GOOD_S: Final = 0.01  # Closer than that, or than this share, nearer is better: predictions are not that sharp.
 AS_GOOD_SHARE: Final = 0.1
+
+
+Found = tuple[float, float, str, Placed]  # Cost in seconds, round trip in ms, cluster, candidate: in order of choice.
 
 
 class Ask(msgspec.Struct, frozen=True, gc=False):
@@ -38,6 +39,10 @@ class Ask(msgspec.Struct, frozen=True, gc=False):
     prompt_tokens: float
     answer_tokens: float
     cached_tokens: Mapping[str, float] = {}  # Of the prompt's beginning, by cluster, as far as this door knows.
+    work: float = 0.0  # latency.work_ktokens of the whole prompt.
+
+    def __post_init__(self) -> None:
+        msgspec.structs.force_setattr(self, "work", work_ktokens(self.prompt_tokens, 0.0))
 
 
 def place(call: Call, ask: Ask, fleet: FleetView, ledger: Ledger, rng: Random) -> Decision:
@@ -46,7 +51,7 @@ def place(call: Call, ask: Ask, fleet: FleetView, ledger: Ledger, rng: Random) -
     if view is None:
         return Refuse(known=False, generation=fleet.generation)
     own, regions, clusters, needs = ledger.in_flight, call.regions, call.clusters, call.needs
-    found: list[tuple[float, float, Placed]] = []
+    found: list[Found] = []
     full: list[Placed] = []
     nearest: Placed | None = None
     for placed in view.nearest_first(call.origin, fleet):
@@ -62,7 +67,7 @@ def place(call: Call, ask: Ask, fleet: FleetView, ledger: Ledger, rng: Random) -
         if pool.free_of_others - own.get(pool.key, 0) >= FREE_SLOTS_MIN and (
             pool.share >= 1.0 or rng.random() < pool.share
         ):
-            found.append((cost_s(placed, ask, ledger, fleet.at), placed.rtt_ms, placed))
+            found.append((cost_s(placed, ask, ledger, fleet.at), placed.rtt_ms, pool.cluster, placed))
             if len(found) == SCORED_MAX:
                 break
         else:
@@ -81,17 +86,30 @@ def place(call: Call, ask: Ask, fleet: FleetView, ledger: Ledger, rng: Random) -
 def cost_s(placed: Placed, ask: Ask, ledger: Ledger, now: float) -> float:
     """The seconds that count against a candidate."""
     pool = placed.pool
-    pace, load = ledger.pace(pool.key, now), ledger.load(pool)
-    work = work_ktokens(ask.prompt_tokens, ask.cached_tokens.get(pool.cluster, 0.0))
-    ttft_s = pace.ttft_s(work, load)
-    slow_s = pace.tpot_s(load) - max(COMFORT_TPOT_S, COMFORT_FACTOR * pace.least_tpot_s)
-    return placed.rtt_ms / 1000 + ttft_s + (CONCERN * ask.answer_tokens * slow_s if slow_s > 0.0 else 0.0)
+    prospect = ledger.prospect(pool, now)
+    cached = ask.cached_tokens
+    work = ask.work if not cached else work_ktokens(ask.prompt_tokens, cached.get(pool.cluster, 0.0))
+    return (
+        placed.rtt_ms * 0.001
+        + prospect.fixed_s
+        + prospect.prefill_s * work
+        + prospect.ahead_s * ledger.ahead.get(pool.key, 0.0)
+        + CONCERN * ask.answer_tokens * prospect.slow_s
+    )
 
 
-def ranked(found: list[tuple[float, float, Placed]]) -> list[Placed]:
-    """By cost; but whoever is nearer and as good as the best goes first."""
-    found.sort(key=lambda one: (one[0], one[1], one[2].pool.cluster))
+def ranked(found: list[Found]) -> list[Placed]:
+    """By cost; but whoever is nearer and as good as the best goes first. Sorts `found`."""
+    found.sort()
     best = found[0][0]
     as_good = best + max(AS_GOOD_S, AS_GOOD_SHARE * best)
-    first = min((one for one in found if one[0] <= as_good), key=lambda one: (one[1], one[0], one[2].pool.cluster))
-    return [first[2], *[one[2] for one in found if one is not first]]
+    first = 0
+    for place, (cost, rtt_ms, _, _) in enumerate(found):
+        if cost > as_good:
+            break
+        if rtt_ms < found[first][1]:
+            first = place
+    order = [one[3] for one in found]
+    if first:
+        order.insert(0, order.pop(first))
+    return order

@@ -104,8 +104,8 @@ def test_unknown_model_is_refused() -> None:
 def test_as_good_as_the_best_is_good_enough_when_nearer() -> None:
     view = fleet_of(NEAR, MIDDLE)
     near, middle = view.models[MODEL].nearest_first(A, view)
-    assert ranked([(1.05, near.rtt_ms, near), (1.0, middle.rtt_ms, middle)]) == [near, middle]
-    assert ranked([(1.2, near.rtt_ms, near), (1.0, middle.rtt_ms, middle)]) == [middle, near]
+    assert ranked([(1.05, near.rtt_ms, "near", near), (1.0, middle.rtt_ms, "middle", middle)]) == [near, middle]
+    assert ranked([(1.2, near.rtt_ms, "near", near), (1.0, middle.rtt_ms, "middle", middle)]) == [middle, near]
 
 
 def test_cost_is_seconds() -> None:
