@@ -51,7 +51,7 @@ def command(
     report: Path | None,
     as_json: bool,
 ) -> int:
-    """Simulate a scenario under one or several policies.
+    """Simulate policies over a scenario: a fleet, its load, what befalls it.
 
     SCENARIO is a short YAML file: a fleet, its load, what befalls it. The same seed brings the same calls to every
     policy, and the same results each time.
