@@ -76,6 +76,8 @@ def command(
     except (BadScenario, BadTrace, BadMatrix) as error:
         click.echo(str(error), err=True)
         return 2
+    if report is not None:
+        _make(report)  # Before an hour of work, not after it.
     first = inputs.scenario.seed
     with _Bar(len(chosen) * seeds * inputs.scenario.duration_s) as bar:
         results = run_all(inputs, chosen, range(first, first + seeds), jobs or os.cpu_count() or 1, bar.advance)
@@ -116,6 +118,13 @@ class _Bar:
         self._progress.advance(self._task, seconds)
 
 
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise click.ClickException(f"cannot write the report to {folder}: {error.strerror}") from None
+
+
 def _words(scenario: Path, policies: "Sequence[str]", seeds: int, given: "Mapping[str, object]") -> str:
     """The command that makes a report again."""
     from router.simulation.policies import POLICIES
@@ -132,7 +141,6 @@ def _write(folder: Path, command: str, inputs: "Inputs", results: "Sequence[Resu
     from router.simulation.report import document, markdown
 
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         (folder / "report.md").write_text(markdown(inputs, results, command))
         (folder / "report.json").write_text(json.dumps(document(inputs, results), indent=1) + "\n")
         (folder / "ttft.svg").write_text(plots.ttft_over_time(inputs.scenario, results))

@@ -4,6 +4,7 @@ The shell of the simulator: files and processes. What happens in each of them is
 """
 
 import gzip
+import zlib
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from multiprocessing import get_context
@@ -13,7 +14,7 @@ import msgspec
 
 from federation.geography import Distances
 from router.document import Unreadable, read_text
-from router.replay.traces import Arrival, parse_trace
+from router.replay.traces import Arrival, BadTrace, parse_trace
 from router.simulation.fleet_capacity import capacity
 from router.simulation.runs import Advance, Inputs, Result, calls_of, simulate
 from router.simulation.scenario import BadScenario, parse
@@ -41,6 +42,8 @@ def read(path: Path, *, load: float | None = None, rtt: Path | None = None, trac
     if trace is not None or scenario.workload.trace is not None:
         file = trace or path.parent / str(scenario.workload.trace)
         arrivals = tuple(parse_trace(_text(file, path, "workload.trace").splitlines(), str(file)))
+        if arrivals[-1].at_s <= 0.0:
+            raise BadTrace(f"{file}: all arrivals are at one moment; expected at least two, some time apart")
     inputs = Inputs(scenario, measured, arrivals, scenario.workload.rate or 0.0)
     if scenario.workload.load is None:
         return inputs
@@ -66,11 +69,15 @@ def run_all(inputs: Inputs, policies: Sequence[str], seeds: Sequence[int], jobs:
         under_way: dict[Future[Result], tuple[str, int]] = {
             pool.submit(simulate, inputs, *pair): pair for pair in pairs
         }
-        while under_way:
-            done, _ = wait(under_way, return_when=FIRST_COMPLETED)
-            for future in done:
-                found[under_way.pop(future)] = future.result()
-                advance(duration_s)
+        try:
+            while under_way:
+                done, _ = wait(under_way, return_when=FIRST_COMPLETED)
+                for future in done:
+                    found[under_way.pop(future)] = future.result()
+                    advance(duration_s)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)  # Ctrl-C, or one that failed: no use in the others.
+            raise
     return [found[pair] for pair in pairs]
 
 
@@ -81,6 +88,6 @@ def _text(file: Path, scenario: Path, field: str) -> str:
         if file.suffix == ".gz":
             content = gzip.decompress(content)
         return content.decode("utf-8")
-    except (OSError, EOFError, UnicodeDecodeError) as error:
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or error
         raise BadScenario([f"{scenario}: {field}: cannot read {file}: {reason}"]) from None

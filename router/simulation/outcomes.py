@@ -107,7 +107,7 @@ def figures(outcomes: Sequence[Outcome], cost: float) -> Figures:
 
 
 def quantiles(values: Iterable[float], at: Sequence[float] = QUANTILES) -> tuple[float, ...]:
-    """By the nearest rank; zeros where there are no values."""
+    """Of so large a share of the values, the next one up; zeros where there are no values."""
     ordered = sorted(values)
     if not ordered:
         return tuple([0.0 for _ in at])

@@ -110,6 +110,34 @@ def test_mistake_in_a_matrix_or_a_trace_is_told_with_its_line(
     assert "trace.jsonl:1: expected timestamp" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        ("t.jsonl.gz", b"\x1f\x8b\x08\x00 not packed at all", "workload.trace: cannot read "),
+        (
+            "t.jsonl",
+            b'{"timestamp": 5, "input_length": 9, "output_length": 2}\n',
+            "t.jsonl: all arrivals are at one moment",
+        ),
+    ],
+)
+def test_trace_that_is_of_no_use_is_told_by_name(
+    scenario: Path, name: str, content: bytes, expected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (scenario.parent / name).write_bytes(content)
+    assert run(["simulate", str(scenario), "--trace", str(scenario.parent / name)]) == 2
+    assert expected in capsys.readouterr().err
+
+
+def test_report_that_cannot_be_written_is_told_before_anything_is_run(
+    scenario: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    taken = scenario.parent / "taken"
+    taken.write_text("a file")
+    assert run(["simulate", str(scenario), "--report", str(taken / "report")]) == 1
+    assert "cannot write the report to" in capsys.readouterr().err
+
+
 def test_unknown_policy_is_told_with_the_known_ones(scenario: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["simulate", str(scenario), "--policy", "neerest"]) == 2
     assert "no policy 'neerest'; did you mean 'nearest'?" in capsys.readouterr().err
